@@ -1,0 +1,44 @@
+"""Run one benchmark by its name and print its record."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import import_module
+from pathlib import Path
+
+import ragkit
+
+NAMES = ("answers", "ingest")
+
+
+def main() -> None:
+    """Parse the command line, run, print a table or (with --json) one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="ragkit's benchmarks")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--save", action="store_true", help="keep the record under benchmarks/results/")
+    args = parser.parse_args()
+    data = Path(os.environ.get("RAGKIT_DATA", "../shared/data"))
+    record = import_module(f"benchmarks.{args.name}").run(data)
+    record["context"] = {
+        **record.get("context", {}),
+        "ragkit": ragkit.__version__,
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
+    if args.save:
+        target = Path(__file__).parent / "results" / f"{args.name}.json"
+        target.write_text(json.dumps(record, indent=1) + "\n")
+    if args.json:
+        print(json.dumps(record))
+    else:
+        for part in ("quality", "ratios", "context"):
+            for name, value in record.get(part, {}).items():
+                print(f"{part:<8} {name:<44} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Postings of one segment: for each term the rows that hold it and how often; for each row its length.
+
+Statistics (N, df, avgdl) are never stored: they are those of the live rows of a snapshot, so that
+a collection grown in steps scores as one built at once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ragkit.errors import CorruptCollectionError
+from ragkit.indexes.kernels.postings import document_frequencies, invert
+from ragkit.text import Analyzer, count
+
+_ARRAYS = {"indptr": np.int64, "rows": np.int32, "tfs": np.int32, "lengths": np.int32}
+
+
+class Terms:
+    """A sorted vocabulary in an Arrow column, searched in place."""
+
+    def __init__(self, column: pa.LargeStringArray) -> None:
+        self.column = column
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, at: int) -> str:
+        return str(self.column[at].as_py())
+
+    def find(self, term: str) -> int:
+        """Number of a term, -1 where it is not in the vocabulary."""
+        at = bisect_left(self, term)
+        return at if at < len(self) and self[at] == term else -1
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Posting lists of N rows over V sorted terms.
+
+    indptr   int64 (V+1,)   term t owns rows[indptr[t]:indptr[t+1]]
+    rows     int32 (P,)     ascending within a term
+    tfs      int32 (P,)
+    lengths  int32 (N,)     tokens of each row
+    """
+
+    terms: Terms
+    indptr: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    tfs: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], analyzer: Analyzer, advance: Callable[[], None] | None = None) -> Postings:
+        """Invert texts in memory."""
+        counts = count(_reporting(texts, advance), analyzer)
+        by_name = np.array(sorted(range(len(counts.terms)), key=counts.terms.__getitem__), np.int64)
+        renumber = np.empty(len(by_name), np.int32)
+        renumber[by_name] = np.arange(len(by_name), dtype=np.int32)
+        ids = renumber[counts.ids] if len(by_name) else counts.ids
+        df = np.zeros(len(by_name), np.int64)
+        document_frequencies(ids, counts.indptr, df)
+        indptr = np.concatenate(([0], np.cumsum(df))).astype(np.int64)
+        rows, tfs = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
+        invert(ids, counts.indptr, indptr, rows, tfs)
+        terms = Terms(pa.array([counts.terms[i] for i in by_name], pa.large_string()))
+        return cls(terms, *map(_frozen, (indptr, rows, tfs, np.diff(counts.indptr).astype(np.int32))))
+
+    def save(self, folder: Path) -> None:
+        """Write terms.arrow and one .npy an array."""
+        batch = pa.RecordBatch.from_pydict({"term": self.terms.column})
+        with pa.OSFile(str(folder / "terms.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Postings:
+        """Map what `save` wrote."""
+        try:
+            terms = pa.ipc.open_file(pa.memory_map(str(folder / "terms.arrow"))).get_batch(0).column("term")
+            arrays = {n: np.asarray(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)) for n in _ARRAYS}
+        except (pa.ArrowException, OSError, ValueError) as exc:
+            raise CorruptCollectionError(f"{folder} holds no readable BM25 postings ({exc}); index again, or restore it from a backup") from exc
+        if any(arrays[n].dtype != kind for n, kind in _ARRAYS.items()) or len(arrays["indptr"]) != len(terms) + 1:
+            raise CorruptCollectionError(f"{folder} holds BM25 postings that do not fit together; index again, or restore it from a backup")
+        return cls(Terms(terms), **arrays)
+
+
+def _reporting(texts: Iterable[str], advance: Callable[[], None] | None) -> Iterator[str]:
+    for text in texts:
+        yield text
+        if advance is not None:
+            advance()
+
+
+def _frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Read-only, as mapped arrays are: the kernels then compile one signature for both."""
+    array.flags.writeable = False
+    return array

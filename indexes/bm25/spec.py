@@ -1,0 +1,93 @@
+"""BM25: the spec that a collection stores, and what it builds and opens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ragkit.errors import InputError
+from ragkit.indexes.bm25.postings import Postings
+from ragkit.indexes.bm25.searcher import BM25Searcher
+from ragkit.progress import Progress, track
+from ragkit.protocols import Part
+from ragkit.spec import STRICT
+from ragkit.text import Analyzer, detect
+
+if TYPE_CHECKING:
+    from ragkit.collection.segment import SegmentColumns
+
+_SAMPLE = 500
+"""Passages that decide the language of a collection."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BM25:
+    """Okapi BM25 and its variants.
+
+    k1, b        saturation and length normalisation; 0.9 and 0.4 are Anserini's
+    method       "lucene" (default), "robertson", "atire", "okapi" (rank_bm25's), "l" (BM25L), "plus" (BM25+)
+    delta        of "l" (default 0.5) and "plus" (default 1)
+    epsilon      floor of "okapi"'s negative idf, as a share of the mean idf
+    language     ISO 639-1 code, "none", or "auto": decided by the first documents and stored
+    stop_words, stem, identifiers   see `ragkit.Analyzer`
+    ignore_function_words   a question's "what", "how", "does", "you" … count only if it holds nothing else
+
+    rank_bm25 0.2.2 multiplies each term of its BM25L by tf once more than the paper does; "l" is the paper's.
+
+    source  Robertson et al., Okapi at TREC-3, 1994; Lv & Zhai, CIKM 2011 (BM25+) and SIGIR 2011 (BM25L);
+            the variants' exact idf and term weights as in Kamphuis et al., ECIR 2020
+    """
+
+    k1: float = Field(0.9, ge=0)
+    b: float = Field(0.4, ge=0, le=1)
+    method: Literal["lucene", "robertson", "atire", "okapi", "l", "plus"] = "lucene"
+    delta: float | None = Field(None, ge=0)
+    epsilon: float = Field(0.25, ge=0)
+    language: str = "auto"
+    stop_words: bool = True
+    stem: bool = True
+    identifiers: bool = True
+    ignore_function_words: bool = True
+    name: ClassVar[str] = "bm25"
+    unit: ClassVar[str] = "passage"
+
+    def __post_init__(self) -> None:
+        if self.method == "l" and self.k1 == 0 and self.delta == 0:
+            raise InputError("BM25L needs k1 or delta above 0, got 0 for both")
+        if self.language != "auto":
+            _ = self.analyzer  # an unknown language is refused here, not at the first document
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How texts and questions become terms; "auto" reads as English until documents decide."""
+        language = "en" if self.language == "auto" else self.language
+        return Analyzer(language=language, stop_words=self.stop_words, stem=self.stem, identifiers=self.identifiers)
+
+    def fit(self, columns: SegmentColumns) -> BM25:
+        """This spec with the language of the first documents."""
+        if self.language != "auto":
+            return self
+        return replace(self, language=detect(list(islice(columns.index_texts(), _SAMPLE))))
+
+    def build(self, columns: SegmentColumns, folder: Path, *, progress: Progress = False) -> None:
+        """Write one segment's postings."""
+        with track("indexing terms", columns.n_passages, progress) as tracker:
+            Postings.of(columns.index_texts(), self.analyzer, tracker.advance).save(folder)
+
+    def open(self, parts: Sequence[Part]) -> BM25Searcher:
+        """A searcher over the parts; a small part without files is inverted in memory, once a segment."""
+        return BM25Searcher(self, [(self._postings(p), p.alive) for p in parts])
+
+    def _postings(self, part: Part) -> Postings:
+        if part.folder is not None:
+            folder = part.folder
+            opened: Postings = part.columns.memo(("bm25", "file"), lambda: Postings.load(folder))
+            return opened
+        made: Postings = part.columns.memo(("bm25", self.analyzer), lambda: Postings.of(part.columns.index_texts(), self.analyzer))
+        return made

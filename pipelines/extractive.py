@@ -1,0 +1,213 @@
+"""The extractive reader: answers with the best-supported sentences, and says so where there are none.
+
+No language model: each sentence of the retrieved passages is credited for the content words of the
+question that it holds, and in part for those that its surroundings hold, weighted by how rare they
+are in the collection. The answer quotes the best sentences; how well the first is supported is its confidence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as validated
+
+from ragkit.protocols import TermStatistics
+from ragkit.run import Run
+from ragkit.spec import STRICT
+from ragkit.text import Analyzer, content_terms, detect, function_words, sentence_spans
+from ragkit.types import Answer, Citation, Passage
+
+_WORD = re.compile(r"\w[\w'’-]*")
+
+NOT_FOUND = "Not found in these documents."
+
+IN_PREVIOUS = 0.6
+IN_HEADINGS = 0.5
+IN_PASSAGE = 0.2
+"""Credit for a word of the question that is not in the sentence but in the one before, in the title or a
+heading above it, or anywhere else in its passage. Fitted on half of xquad-en."""
+
+NAMES = 0.3
+"""Share of the confidence that asks whether the names in the question occur as they are written: passages about
+other people and places share single words with a question that they can't answer. Chosen on halves of xquad-en
+and hotpotqa and on musique."""
+
+PASSAGE_SCORE = 0.3
+"""Weight of the passage's score relative to the best hit's, beside a support in [0, 1]."""
+
+ABOUT = 0.2
+"""Weight of the share of the question's words in the title and headings: a page about a thing before one that mentions it."""
+
+FURTHER = 0.75
+"""A further sentence is quoted if it scores at least this share of the first."""
+
+
+@validated(frozen=True, config=STRICT)
+class Extractive:
+    """Quotes the best-supported sentences of a question's hits.
+
+    sentences   at most this many are quoted
+    threshold   confidence below which the answer is "not found"; 0 always answers
+    """
+
+    sentences: int = Field(3, ge=1)
+    threshold: float = Field(0.5, ge=0, le=1)
+    name: ClassVar[str] = "extractive"
+
+    def read(self, run: Run) -> list[Answer]:
+        """One answer a query, each from its own hits."""
+        statistics = _statistics(run)
+        return [self._answer(run, q, statistics) for q in range(len(run))]
+
+    def _answer(self, run: Run, q: int, statistics: TermStatistics) -> Answer:
+        question = run.queries[q].text
+        at = run.hits_of(q)
+        wanted = _weights(question, statistics)
+        names = _names(question, statistics)
+        candidates = sorted(
+            _candidates(run.passages_at(at), run.scores[at].tolist(), wanted, names, statistics), key=lambda c: -c.score
+        )
+        trace = {"reader": self.name, "passages": at.stop - at.start, "sentences": len(candidates)}
+        confidence = candidates[0].confidence if candidates else 0.0
+        if not candidates or confidence < self.threshold:
+            closest = [c.citation() for c in candidates[:1]]
+            trace["closest"] = [{"document": c.document, "start": c.start, "end": c.end, "quote": c.quote} for c in closest]
+            return Answer(question, NOT_FOUND, found=False, confidence=confidence, trace=trace)
+        quoted = _choose(candidates, self.sentences)
+        text = " ".join(f"{' '.join(c.text.split())} [{n}]" for n, c in enumerate(quoted, 1))
+        return Answer(question, text, tuple(c.citation() for c in quoted), confidence=confidence, trace=trace)
+
+
+class _OfHits:
+    """Statistics of a run's own passages, for runs that come from no collection."""
+
+    def __init__(self, run: Run) -> None:
+        texts = run.texts()
+        self.analyzer = Analyzer(language=detect(texts))
+        self._rows = [set(self.analyzer.terms(text)) for text in texts]
+        self.n_rows = len(texts)
+
+    def df(self, term: str) -> int:
+        return sum(term in row for row in self._rows)
+
+
+def _statistics(run: Run) -> TermStatistics:
+    """The collection's own statistics where it has a lexical index, else those of the hits."""
+    of_source = getattr(run.source, "term_statistics", lambda: None)()
+    return of_source if of_source is not None else _OfHits(run)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A sentence with its place and its worth."""
+
+    passage: Passage
+    start: int
+    end: int
+    score: float
+    confidence: float
+    terms: frozenset[str] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        return self.passage.text[self.start : self.end]
+
+    def citation(self) -> Citation:
+        p = self.passage
+        start, end = p.start + self.start, p.start + self.end
+        return Citation(p.document, start, end, self.text, title=p.title, page=p.page, score=round(self.score, 4))
+
+
+def _weights(question: str, statistics: TermStatistics) -> dict[str, float]:
+    """Inverse document frequency (Lucene's form) of each content word of the question; a word no document holds weighs most."""
+    terms = content_terms(question, statistics.analyzer)
+    frequencies = {t: statistics.df(t) for t in terms}
+    return {t: log(1 + (statistics.n_rows - df + 0.5) / (df + 0.5)) for t, df in frequencies.items()}
+
+
+def _candidates(
+    passages: Sequence[Passage],
+    scores: Sequence[float],
+    wanted: Mapping[str, float],
+    names: Sequence[Sequence[str]],
+    statistics: TermStatistics,
+) -> Iterator[_Candidate]:
+    """Every sentence that could be quoted, scored; headings, questions and code are context, never an answer."""
+    if not wanted:
+        return
+    mapper = statistics.analyzer.open()
+    weights = np.array(list(wanted.values()))
+    top = max((s for s in scores if s > 0), default=1.0)
+    for passage, score in zip(passages, scores, strict=True):
+        spans = sentence_spans(passage.text)
+        terms = [mapper.terms(passage.text[a:b]) for a, b in spans]
+        titles = [mapper.terms(h) for h in (passage.title, *passage.headings)]
+        headings = {t for of_one in titles for t in of_one}
+        around = headings.union(*terms)
+        named = _share_named(names, [*titles, [t for words in terms for t in words]], wanted)
+        about = sum(w for t, w in wanted.items() if t in headings) / weights.sum()
+        value = PASSAGE_SCORE * max(score, 0.0) / top + ABOUT * float(about)
+        previous: set[str] = set()
+        for (start, end), words in zip(spans, terms, strict=True):
+            here = set(words)
+            if words and words not in titles and _is_statement(passage.text[start:end]):
+                credit = np.array([_credit(t, here, previous, headings, around) for t in wanted])
+                support = float(credit @ weights / weights.sum())
+                confidence = support if named is None else (1 - NAMES) * support + NAMES * named
+                yield _Candidate(passage, start, end, support + value, confidence, frozenset(here))
+            previous = here
+
+
+def _names(question: str, statistics: TermStatistics) -> list[list[str]]:
+    """Terms of each name: a run of words that begin with a capital or a digit; a function word can't begin the question's first."""
+    analyzer = statistics.analyzer
+    mapper, little = analyzer.open(), function_words(analyzer.language)
+    found: list[list[str]] = [[]]
+    for n, word in enumerate(_WORD.findall(question)):
+        if (word[0].isupper() or word[0].isdigit()) and not (n == 0 and word.lower() in little):
+            found[-1] += mapper.terms(word)
+        else:
+            found.append([])
+    return [name for name in found if name]
+
+
+def _share_named(names: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], wanted: Mapping[str, float]) -> float | None:
+    """Weighted share of the names that a passage holds word for word; None where the question has none."""
+    worth = [sum(wanted.get(t, 0.0) for t in name) for name in names]
+    if not sum(worth):
+        return None
+    lines = [f" {' '.join(text)} " for text in texts]
+    held = [any(f" {' '.join(name)} " in line for line in lines) for name in names]
+    return sum(w for w, h in zip(worth, held, strict=True) if h) / sum(worth)
+
+
+def _is_statement(sentence: str) -> bool:
+    """False for a question and for a fenced block of code."""
+    return not (sentence.endswith(("?", "？", "؟")) or sentence.startswith(("```", "~~~")))
+
+
+def _credit(term: str, here: set[str], previous: set[str], headings: set[str], around: set[str]) -> float:
+    if term in here:
+        return 1.0
+    if term in previous:
+        return IN_PREVIOUS
+    if term in headings:
+        return IN_HEADINGS
+    return IN_PASSAGE if term in around else 0.0
+
+
+def _choose(candidates: Sequence[_Candidate], n: int) -> list[_Candidate]:
+    """The best candidate and up to n - 1 more that are nearly as good and do not repeat one chosen before."""
+    chosen = [candidates[0]]
+    for c in candidates[1:]:
+        if len(chosen) == n or c.score < FURTHER * chosen[0].score:
+            break
+        if all(len(c.terms & o.terms) <= 0.6 * min(len(c.terms), len(o.terms)) for o in chosen):
+            chosen.append(c)
+    return chosen

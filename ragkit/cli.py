@@ -1,0 +1,219 @@
+"""The command line: ``ragkit index | sync | search | ask | eval | get | info``.
+
+With ``--json`` one JSON document goes to stdout; progress and notices always go to stderr. The exit
+code is 0 only on success, 2 on wrong usage, 1 otherwise, with one sentence on stderr (``--debug``
+shows the traceback).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import ValidationError
+
+from ragkit.errors import InputError, RagkitError
+
+if TYPE_CHECKING:
+    from ragkit.collection import Collection, SyncReport
+
+_SHOWN = 10
+
+
+def _emit(data: Any, text: str, as_json: bool) -> None:
+    click.echo(json.dumps(data, ensure_ascii=False) if as_json else text)
+
+
+def _notice(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what goes wrong into one sentence on stderr and exit code 1; adds --json, --quiet and --debug."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+    @click.option("--quiet", is_flag=True, help="No progress and no notices.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @wraps(command)
+    def run(*args: Any, debug: bool, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (RagkitError, ValidationError, OSError) as exc:
+            if debug:
+                raise
+            _notice(f"ragkit: {_sentence(exc)}")
+            sys.exit(1)
+
+    return run
+
+
+def _sentence(exc: Exception) -> str:
+    from ragkit.spec import one_line
+
+    text = one_line(exc) if isinstance(exc, ValidationError) else str(exc)
+    return " ".join(text.split())
+
+
+def _report(report: SyncReport, quiet: bool) -> None:
+    if quiet:
+        return
+    _notice(str(report))
+    for s in report.skipped[:_SHOWN]:
+        _notice(f"  skipped {s.path}: {s.reason}")
+    if len(report.skipped) > _SHOWN:
+        _notice(f"  … and {len(report.skipped) - _SHOWN} more (--json lists all)")
+
+
+def _open(path: Path, quiet: bool, *, allow_empty: bool = False) -> Collection:
+    """A collection, or the synced collection of a documents folder; refuses one with nothing in it."""
+    from ragkit.collection import open_folder
+
+    collection = open_folder(path, progress=not quiet and sys.stderr.isatty())
+    if collection.last_sync is not None and (collection.last_sync.skipped or collection.last_sync.added or collection.last_sync.changed):
+        _report(collection.last_sync, quiet)
+    if not (len(collection) or allow_empty):
+        skipped = collection.last_sync.skipped if collection.last_sync else []
+        raise InputError(
+            f"{path} holds no readable documents ({len(skipped)} files skipped); give a folder with text, Markdown, HTML, PDF, docx, JSONL or CSV files"
+        )
+    return collection
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ragkit")
+def main() -> None:
+    """Index documents, search them, and get answers with exact citations; all on this machine."""
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the collection; made if it is new.")
+@click.option("--index", "indexes", multiple=True, default=("bm25",), show_default=True, help="Kind of index; may be repeated.")
+@click.option("--language", default="auto", show_default=True, help="Language of the documents (ISO 639-1), for BM25.")
+@click.option("--chunker", default="auto", show_default=True, help="auto, none, headings, recursive, sentences or tokens.")
+@click.option("--encoding", default=None, help="Encoding of text files that are not UTF-8.")
+@click.option("--follow-links", is_flag=True, help="Follow symbolic links that stay inside the folder.")
+@_told
+def index(
+    paths: tuple[Path, ...],
+    output: Path,
+    indexes: tuple[str, ...],
+    language: str,
+    chunker: str,
+    encoding: str | None,
+    follow_links: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Index folders or files of documents into a collection, or bring it up to date."""
+    from ragkit.collection import Collection
+    from ragkit.collection.manifest import is_collection
+    from ragkit.loaders import LoadOptions
+
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give a folder of documents or a file")
+    if not is_collection(output):
+        Collection.create(output, indexes=[_spec(i, language) for i in indexes], chunker=_chunker(chunker))
+    collection = Collection.open(output)
+    options = LoadOptions(encoding=encoding)
+    report = collection.sync(paths, options=options, follow_links=follow_links, progress=not quiet and sys.stderr.isatty())
+    _report(report, quiet)
+    _emit({**report.to_dict(), **collection.info()}, f"{output}: {len(collection)} documents, {collection.snapshot.n_passages} passages", as_json)
+
+
+def _spec(name: str, language: str) -> Any:
+    from ragkit.registry import resolve
+
+    kind = resolve("indexes", name)
+    return kind(language=language) if "language" in kind.__dataclass_fields__ and language != "auto" else kind()
+
+
+def _chunker(name: str) -> Any:
+    from ragkit.registry import resolve
+
+    return {"auto": "auto", "none": None}[name] if name in ("auto", "none") else resolve("chunkers", name)()
+
+
+@main.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@_told
+def sync(collection: Path, folder: Path | None, as_json: bool, quiet: bool) -> None:
+    """Bring a collection in step with its folder: reads only what changed."""
+    from ragkit.collection import Collection
+
+    opened = Collection.open(collection)
+    roots = [folder] if folder else opened.snapshot.manifest.roots
+    if not roots:
+        raise InputError(f"{collection} was not made from a folder; name one: ragkit sync {collection} FOLDER")
+    report = opened.sync(roots, progress=not quiet and sys.stderr.isatty())
+    if not as_json:
+        _report(report, quiet)
+    _emit({**report.to_dict(), **opened.info()}, f"{collection}: {len(opened)} documents", as_json)
+
+
+@main.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("query")
+@click.option("-k", default=10, show_default=True, help="How many hits.")
+@click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
+@click.option("--group-by", type=click.Choice(["document"]), default=None, help="One hit a document.")
+@_told
+def search(collection: Path, query: str, k: int, using: str | None, group_by: Any, as_json: bool, quiet: bool) -> None:
+    """Find the best passages for QUERY in COLLECTION (or in a folder of documents)."""
+    hits = _open(collection, quiet).search(query, k=k, using=using, group_by=group_by)
+    _emit(hits.to_dict(), repr(hits), as_json)
+
+
+@main.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("question")
+@click.option("-k", default=10, show_default=True, help="Passages to read.")
+@click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
+@_told
+def ask(collection: Path, question: str, k: int, using: str | None, as_json: bool, quiet: bool) -> None:
+    """Answer QUESTION from COLLECTION (or from a folder of documents), with exact citations."""
+    answer = _open(collection, quiet).ask(question, k=k, using=using)
+    _emit(answer.to_dict(), str(answer), as_json)
+
+
+@main.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("document")
+@_told
+def get(collection: Path, document: str, as_json: bool, quiet: bool) -> None:
+    """Print the stored text of one document."""
+    found = _open(collection, quiet).get(document)
+    meta = {k: (v.isoformat() if hasattr(v, "isoformat") else v) for k, v in found.meta.items()}
+    _emit({"id": found.id, "title": found.title, "text": found.text, "meta": meta}, found.text, as_json)
+
+
+@main.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@_told
+def info(collection: Path, as_json: bool, quiet: bool) -> None:
+    """Counts, sizes and settings of a collection."""
+    found = _open(collection, quiet, allow_empty=True).info()
+    lines = [f"{name:<12} {json.dumps(value) if isinstance(value, dict | list) else value}" for name, value in found.items()]
+    _emit(found, "\n".join(lines), as_json)
+
+
+@main.command("eval")
+@click.option("--beir", "folder", required=True, type=click.Path(path_type=Path), help="Folder in BEIR layout.")
+@click.option("--split", default="test", show_default=True, help="Which qrels to use.")
+@click.option("--pipeline", default="bm25", show_default=True, help="Name of the index to evaluate.")
+@click.option("-m", "--measure", "measures", multiple=True, default=("nDCG@10", "R@100"), show_default=True, help="May be repeated.")
+@click.option("-k", default=1000, show_default=True, help="Depth of each ranking.")
+@_told
+def evaluate(folder: Path, split: str, pipeline: str, measures: tuple[str, ...], k: int, as_json: bool, quiet: bool) -> None:
+    """Measure retrieval on a test set in BEIR layout; whole documents are indexed."""
+    from ragkit.evaluation.retrieval import evaluate_index
+
+    found = evaluate_index(folder, pipeline, measures, split=split, k=k, progress=not quiet and sys.stderr.isatty())
+    _emit(found.to_dict(), str(found), as_json)

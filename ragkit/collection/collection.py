@@ -1,0 +1,289 @@
+"""Collection: documents on disk that can be searched and asked, safe against crashes.
+
+One writer at a time, any number of readers; every call that changes something is one commit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from ragkit.collection.files import sync_folder as fsync_folder
+from ragkit.collection.lock import writer_lock
+from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, live, publish
+from ragkit.collection.schema import Schema
+from ragkit.collection.snapshot import Snapshot
+from ragkit.collection.writer import Commit, add_all
+from ragkit.errors import CollectionExistsError, InputError
+from ragkit.hits import Hits
+from ragkit.progress import Progress
+from ragkit.protocols import Chunker, IndexSpec, Reader
+from ragkit.registry import resolve
+from ragkit.run import Run
+from ragkit.spec import one_line, to_config
+from ragkit.stage import Bound, Retrieve, Stage, check_k
+from ragkit.types import Answer, Document, Query
+
+if TYPE_CHECKING:
+    from ragkit.collection.sync import SyncReport
+    from ragkit.loaders import LoadOptions
+
+DocumentLike = Document | str | Mapping[str, Any]
+
+
+class Collection:
+    """An open collection; make one with `create` or `open`. Safe to share between threads."""
+
+    def __init__(self, folder: Path, *, lock_timeout: float = 10.0) -> None:
+        self.folder, self.lock_timeout = folder, lock_timeout
+        self.last_sync: SyncReport | None = None
+        self._mutex = RLock()
+        self._snapshot = Snapshot.open(folder, live(folder))
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        indexes: Sequence[IndexSpec] | None = None,
+        chunker: Chunker | Literal["auto"] | None = "auto",
+        schema: Mapping[str, str] | None = None,
+        index_text: str = INDEX_TEXT,
+    ) -> Self:
+        """Make an empty collection in a new or empty folder.
+
+        indexes      specs such as BM25(); default BM25()
+        chunker      "auto" cuts by headings where a document has them; None keeps documents whole
+        schema       declared metadata types {field: "int" | "float" | "bool" | "str" | "instant" | "list[str]"}
+        index_text   template of what is indexed, of {title}, {headings} and {text}
+        """
+        folder = Path(path)
+        if is_collection(folder):
+            raise CollectionExistsError(f"{folder} holds a collection already; open it with Collection.open, or choose another folder")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise CollectionExistsError(f"{folder} is not an empty folder; choose a new one for the collection")
+        specs = list(indexes) if indexes is not None else [resolve("indexes", "bm25")()]
+        configs = {spec.name: to_config(spec) for spec in specs}
+        if not configs or len(configs) != len(specs):
+            raise InputError(f"a collection needs at least one index and each kind once, got {[s.name for s in specs]}")
+        manifest = _manifest(
+            uuid=uuid.uuid4().hex,
+            schema=Schema(schema).fields,
+            chunker=chunker if chunker is None or isinstance(chunker, str) else to_config(chunker),
+            index_text=index_text,
+            indexes=configs,
+            pipeline=next(iter(configs)),
+        )
+        (folder / "segments").mkdir(parents=True, exist_ok=True)
+        (folder / "deletes").mkdir(exist_ok=True)
+        publish(folder, manifest)
+        fsync_folder(folder.absolute().parent)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open an existing collection; raises NotACollectionError where there is none."""
+        return cls(Path(path))
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The version that reading calls use; pinned until `refresh` or a write through this object."""
+        return self._snapshot
+
+    def refresh(self) -> bool:
+        """Move to the live version; True if it is a newer one."""
+        with self._mutex:
+            manifest = live(self.folder)
+            if manifest.generation == self._snapshot.manifest.generation:
+                return False
+            self._snapshot = self._open(manifest)
+            return True
+
+    def _open(self, manifest: Manifest) -> Snapshot:
+        return Snapshot.open(self.folder, manifest, {v.entry.id: v.columns for v in self._snapshot.views})
+
+    def __len__(self) -> int:
+        """Live documents."""
+        return self._snapshot.n_documents
+
+    def __contains__(self, id: str) -> bool:
+        return self._snapshot.find(id) is not None
+
+    @overload
+    def get(self, ids: str) -> Document: ...
+    @overload
+    def get(self, ids: Sequence[str]) -> list[Document]: ...
+    def get(self, ids: str | Sequence[str]) -> Document | list[Document]:
+        """The documents with these ids; raises UnknownNameError naming one that is not stored."""
+        snapshot = self._snapshot
+        return snapshot.get(ids) if isinstance(ids, str) else [snapshot.get(i) for i in ids]
+
+    def iter(self) -> Iterator[Document]:
+        """Every live document, in stored order."""
+        snapshot = self._snapshot
+        for segment, row in snapshot.documents():
+            yield snapshot.views[segment].columns.document(row)
+
+    __iter__ = iter
+
+    def retriever(self, index: str) -> Bound:
+        """One index of this collection as a pipeline to build on: ``c.retriever("bm25") % 100``."""
+        self._snapshot.searcher(index)
+        return Retrieve(index).on(self)
+
+    @overload
+    def search(
+        self, query: str | Query, *, k: int = 10, using: str | Stage | None = None, group_by: Literal["document"] | None = None
+    ) -> Hits: ...
+    @overload
+    def search(
+        self, query: Sequence[str | Query], *, k: int = 10, using: str | Stage | None = None, group_by: Literal["document"] | None = None
+    ) -> Run: ...
+    def search(
+        self,
+        query: str | Query | Sequence[str | Query],
+        *,
+        k: int = 10,
+        using: str | Stage | None = None,
+        group_by: Literal["document"] | None = None,
+    ) -> Hits | Run:
+        """The k best passages of a question (Hits), or of each of several (a Run).
+
+        k         at least 1; more than there is gives all there is
+        using     an index's name or a pipeline; default the collection's
+        group_by  "document" gives k documents, each by its best passage
+        """
+        check_k(k)
+        if group_by not in (None, "document"):
+            raise InputError(f'group_by is "document" or None, got {group_by!r}')
+        stage = Retrieve(using or self._snapshot.manifest.pipeline) if not isinstance(using, Stage) else using
+        single = isinstance(query, str | Query)
+        run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
+        return Hits.of(run) if single else run
+
+    def _by_document(self, query: str | Query | Sequence[str | Query], stage: Stage, k: int) -> Run:
+        """k documents by their best passages: looks deeper until there are k, or no more hits."""
+        depth = 4 * k
+        while True:
+            run = (_deepened(stage, depth) % depth).on(self)(query)
+            best = run.by_document().cut(k)
+            short = (best.indptr[1:] - best.indptr[:-1] < k) & (run.indptr[1:] - run.indptr[:-1] >= depth)
+            if not short.any():
+                return best
+            depth *= 4
+
+    def ask(self, question: str, *, k: int = 10, using: str | Stage | None = None, reader: str | Reader = "extractive") -> Answer:
+        """Answer a question from the k best passages, with exact citations.
+
+        The extractive reader quotes the best-supported sentences and says so where there are none.
+        """
+        check_k(k)
+        if not question.strip():
+            raise InputError("the question is empty; ask something, as in ask('How is data stored?')")
+        made = resolve("readers", reader)() if isinstance(reader, str) else reader
+        run = self.search([question], k=k, using=using)
+        answer: Answer = made.read(run)[0]
+        return answer
+
+    def info(self) -> dict[str, Any]:
+        """Counts, sizes and settings as plain JSON."""
+        return self._snapshot.info()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _commit(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
+        """A commit on the live version under the writer's lock; published if the block ends well."""
+        with self._mutex, writer_lock(self.folder, self.lock_timeout):
+            self.refresh()
+            commit = Commit(self.folder, self._snapshot, progress, roots)
+            try:
+                yield commit
+                manifest = commit.publish()
+            except BaseException:
+                commit.abandon()
+                raise
+            if manifest is not self._snapshot.manifest:
+                self._snapshot = self._open(manifest)
+
+    def add(self, documents: Iterable[DocumentLike], *, progress: Progress = False) -> list[str]:
+        """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored."""
+        return self._write(documents, progress, replace=False)
+
+    def upsert(self, documents: Iterable[DocumentLike], *, progress: Progress = False) -> list[str]:
+        """Add documents, each in place of the stored one with its id, in one commit; returns their ids."""
+        return self._write(documents, progress, replace=True)
+
+    def _write(self, documents: Iterable[DocumentLike], progress: Progress, *, replace: bool) -> list[str]:
+        if isinstance(documents, str | Mapping | Document):
+            raise InputError("give a list of documents, as in add([document]); to index a folder use sync(folder)")
+        given = list(map(as_document, documents)) if isinstance(documents, list | tuple) else map(as_document, documents)
+        with self._commit(progress) as commit:
+            add_all(commit, given, replace=replace)
+        return commit.added
+
+    def delete(self, ids: str | Sequence[str]) -> int:
+        """Delete documents by id in one commit; returns how many were there."""
+        with self._commit(False) as commit:
+            for id in [ids] if isinstance(ids, str) else ids:
+                commit.delete(id)
+        return commit.deleted
+
+    def sync(
+        self,
+        folder: str | Path | Sequence[str | Path],
+        *,
+        options: LoadOptions | None = None,
+        follow_links: bool = False,
+        progress: Progress = False,
+    ) -> SyncReport:
+        """Bring the collection in step with a folder, a file, a BEIR folder, or several of them, in one commit.
+
+        Reads only files that are new or changed; drops documents whose file is gone. Files that
+        can't be read are reported with the reason, and what was indexed of them before is kept.
+        """
+        from ragkit.collection.sync import sync_folders
+        from ragkit.loaders import LoadOptions
+
+        roots = [Path(folder)] if isinstance(folder, str | Path) else [Path(f) for f in folder]
+        with self._commit(progress, tuple(str(r.resolve()) for r in roots)) as commit:
+            report = sync_folders(commit, roots, options or LoadOptions(), follow_links=follow_links)
+        self.last_sync = report
+        return report
+
+    def __repr__(self) -> str:
+        s = self._snapshot
+        return f"Collection({str(self.folder)!r}, documents={s.n_documents}, passages={s.n_passages}, generation={s.manifest.generation})"
+
+
+def as_document(given: DocumentLike) -> Document:
+    """A Document from what people hand in: itself, a text, or a dict with the customary keys."""
+    if isinstance(given, Document):
+        return given
+    if isinstance(given, str):
+        return Document(given)
+    if isinstance(given, Mapping):
+        from ragkit.loaders.records import document_of
+
+        return document_of(given)
+    raise InputError(f"a document is a ragkit.Document, a text or a dict with a 'text', got {type(given).__name__}")
+
+
+def _deepened(stage: Stage, depth: int) -> Stage:
+    """A retriever that can return at least `depth` hits."""
+    return Retrieve(stage.index, max(stage.k, depth)) if isinstance(stage, Retrieve) else stage
+
+
+def _manifest(**values: Any) -> Manifest:
+    from pydantic import ValidationError
+
+    try:
+        return Manifest(**values)
+    except ValidationError as exc:
+        raise InputError(f"these settings make no collection: {one_line(exc)}") from exc

@@ -1,0 +1,36 @@
+"""Where `ragkit.open` keeps the collection of a folder: ``$RAGKIT_HOME/collections/<hash of the path>``."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from ragkit.collection.collection import Collection
+from ragkit.collection.manifest import is_collection
+from ragkit.errors import InputError
+from ragkit.progress import Progress
+
+
+def home() -> Path:
+    """``$RAGKIT_HOME``, else ``~/.ragkit``."""
+    return Path(os.environ.get("RAGKIT_HOME") or Path.home() / ".ragkit")
+
+
+def open_folder(path: str | Path, *, collection: str | Path | None = None, progress: Progress = False) -> Collection:
+    """Open a collection, or index a folder of documents and keep it in step.
+
+    path        a collection, or a folder or file of documents: that is indexed on first use and synced after
+    collection  where the index of a documents folder is kept; default under ``$RAGKIT_HOME``
+    """
+    source = Path(path)
+    if is_collection(source):
+        if collection is not None:
+            raise InputError(f"{source} is a collection itself; leave out collection={str(collection)!r}")
+        return Collection.open(source)
+    if not source.exists():
+        raise InputError(f"{source} does not exist; give a folder of documents, a file, or a collection")
+    kept = Path(collection) if collection is not None else home() / "collections" / sha256(str(source.resolve()).encode()).hexdigest()[:16]
+    opened = Collection.open(kept) if is_collection(kept) else Collection.create(kept)
+    opened.sync(source, progress=progress)
+    return opened

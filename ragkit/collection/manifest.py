@@ -1,0 +1,137 @@
+"""The manifest: what one version of a collection consists of, and how a version becomes the live one.
+
+``CURRENT`` holds the name and sha256 of the live manifest; replacing it by an atomic rename is the
+last step of a commit. A manifest lists every file of its version with size and sha256.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Formatter
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ragkit.collection.files import inside, replace_file, sha256_bytes, sync_folder, write_file
+from ragkit.errors import CorruptCollectionError, NotACollectionError, UnsupportedVersionError
+from ragkit.spec import one_line
+
+FORMAT = "ragkit.collection"
+VERSION = 1
+CURRENT = "CURRENT"
+INDEX_TEXT = "{title}\n{headings}\n{text}"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Model):
+    """A file of a version."""
+
+    size: int
+    sha256: str
+
+
+class SegmentEntry(_Model):
+    """A segment: counts of rows written and alive, the index parts built, the bitmap of deleted documents."""
+
+    id: str
+    documents: int
+    passages: int
+    live_documents: int
+    live_passages: int
+    indexes: tuple[str, ...] = ()
+    deletes: str | None = None
+
+
+class Manifest(_Model):
+    """One version of a collection. Equal content gives equal bytes."""
+
+    format: Literal["ragkit.collection"] = "ragkit.collection"
+    version: int = VERSION
+    uuid: str
+    generation: int = 0
+    roots: tuple[str, ...] = ()
+    data_schema: dict[str, str] = Field(default_factory=dict, alias="schema")
+    chunker: dict[str, Any] | Literal["auto"] | None = "auto"
+    index_text: str = INDEX_TEXT
+    indexes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    fitted: bool = False
+    pipeline: str = "bm25"
+    segments: tuple[SegmentEntry, ...] = ()
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @field_validator("index_text")
+    @classmethod
+    def _plain_template(cls, template: str) -> str:
+        """Only the three plain names: str.format would also follow attributes."""
+        used = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None]
+        if ("text", "", None) not in used or not set(used) <= {(n, "", None) for n in ("title", "headings", "text")}:
+            raise ValueError("a template holds {text} and may hold {title} and {headings}, without format options")
+        return template
+
+    @property
+    def name(self) -> str:
+        """File name of this version."""
+        return f"manifest-{self.generation:08d}.json"
+
+
+def publish(folder: Path, manifest: Manifest) -> None:
+    """Make a version the live one; all files that it names must be written and synced."""
+    content = (manifest.model_dump_json(by_alias=True, indent=1) + "\n").encode()
+    write_file(folder / manifest.name, content)
+    sync_folder(folder)
+    replace_file(folder / CURRENT, f"{manifest.name} {sha256_bytes(content)}\n".encode())
+
+
+def is_collection(folder: Path) -> bool:
+    """True where a folder holds a collection."""
+    return (folder / CURRENT).is_file()
+
+
+def live(folder: Path) -> Manifest:
+    """The live version; raises NotACollectionError, CorruptCollectionError or UnsupportedVersionError."""
+    try:
+        line = (folder / CURRENT).read_text("ascii")
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotACollectionError(
+            f"{folder} holds no collection; make one with ragkit.Collection.create(path) or `ragkit index FOLDER -o {folder}`"
+        ) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CorruptCollectionError(f"{folder / CURRENT} can't be read ({exc}); restore it from a backup") from exc
+    pointer = line.split()
+    if len(pointer) != 2 or not line.endswith("\n") or Path(pointer[0]).name != pointer[0]:
+        raise CorruptCollectionError(f"{folder / CURRENT} does not name a manifest and its sha256; restore it from a backup")
+    path = folder / pointer[0]
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise CorruptCollectionError(f"{path}, the live manifest, can't be read ({exc.strerror}); restore it from a backup") from exc
+    if sha256_bytes(content) != pointer[1]:
+        raise CorruptCollectionError(f"{path} was altered: its sha256 is not the one in CURRENT; restore it from a backup")
+    return parse(path, content)
+
+
+def parse(path: Path, content: bytes) -> Manifest:
+    """A manifest from its bytes; format and version are looked at before anything else."""
+    try:
+        data = json.loads(content)
+    except ValueError as exc:
+        raise CorruptCollectionError(f"{path} is not JSON ({exc}); restore it from a backup") from exc
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CorruptCollectionError(f"{path} is not the manifest of a ragkit collection")
+    if data.get("version") != VERSION:
+        raise UnsupportedVersionError(
+            f"{path.parent} was written in format version {data.get('version')}; this ragkit reads version {VERSION}: index again, or use that ragkit"
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as exc:
+        raise CorruptCollectionError(f"{path}: {one_line(exc)}; restore it from a backup") from exc
+    inside(path.parent, manifest.files)
+    inside(path.parent, (s.id for s in manifest.segments))
+    return manifest

@@ -1,0 +1,226 @@
+"""A segment: some documents and their passages as immutable Arrow columns.
+
+``documents.arrow`` holds one row a document, ``passages.arrow`` one row a passage. A passage's text
+is not stored again: its row says where it lies in the document's text, in code points (for the
+caller) and in bytes (to cut it out of the mapped file without decoding the whole document).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ragkit.collection.schema import Schema, arrow_type
+from ragkit.errors import CorruptCollectionError, InputError
+from ragkit.types import Document, Passage, Span
+
+META = "meta."
+MAX_TEXT = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStamp:
+    """What is known of the file that a document was read from."""
+
+    sha256: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+
+
+def text_bytes(document: Document) -> int:
+    """Bytes of a document's text in UTF-8; raises InputError where it can't be stored."""
+    try:
+        size = len(document.text) if document.text.isascii() else len(document.text.encode())
+        document.title.encode()
+    except UnicodeEncodeError as exc:
+        raise InputError(
+            f"document {document.id!r} holds a lone surrogate at character {exc.start}, which is not text; remove or replace it"
+        ) from None
+    if size > MAX_TEXT:
+        raise InputError(f"document {document.id!r} has {size} bytes of text, more than {MAX_TEXT}; split it into several documents")
+    return size
+
+
+@dataclass
+class SegmentBuffer:
+    """Documents on their way into a segment."""
+
+    documents: list[Document] = field(default_factory=list)
+    spans: list[list[Span]] = field(default_factory=list)
+    meta: list[dict[str, Any]] = field(default_factory=list)
+    stamps: list[SourceStamp] = field(default_factory=list)
+    text_bytes: int = 0
+
+    def append(self, document: Document, spans: list[Span], meta: dict[str, Any], stamp: SourceStamp, size: int) -> None:
+        """Take in one document whose text has `size` bytes (see `text_bytes`)."""
+        self.documents.append(document)
+        self.spans.append(spans)
+        self.meta.append(meta)
+        self.stamps.append(stamp)
+        self.text_bytes += size
+
+    def write(self, folder: Path, schema: Schema) -> tuple[int, int]:
+        """Write both tables into a new folder; returns the numbers of documents and passages."""
+        folder.mkdir(parents=True)
+        documents = self._documents(schema)
+        passages = self._passages()
+        for name, table in (("documents.arrow", documents), ("passages.arrow", passages)):
+            with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_batch(table)
+        return documents.num_rows, passages.num_rows
+
+    def _documents(self, schema: Schema) -> pa.RecordBatch:
+        docs = self.documents
+        columns: dict[str, pa.Array] = {
+            "id": pa.array([d.id for d in docs], pa.large_string()),
+            "title": pa.array([d.title for d in docs], pa.large_string()),
+            "text": pa.array([d.text for d in docs], pa.large_string()),
+            "body_start": pa.array([d.body_start for d in docs], pa.int64()),
+            "page_starts": pa.array([d.page_starts for d in docs], pa.large_list(pa.int64())),
+            "source": pa.array([d.source for d in docs], pa.large_string()),
+            "source_sha256": pa.array([s.sha256 for s in self.stamps], pa.large_string()),
+            "source_size": pa.array([s.size for s in self.stamps], pa.int64()),
+            "source_mtime_ns": pa.array([s.mtime_ns for s in self.stamps], pa.int64()),
+        }
+        for name, kind in schema.fields.items():
+            if any(name in m for m in self.meta):
+                columns[META + name] = pa.array([m.get(name) for m in self.meta], arrow_type(kind))
+        return pa.RecordBatch.from_pydict(columns)
+
+    def _passages(self) -> pa.RecordBatch:
+        counts = [len(s) for s in self.spans]
+        spans = [s for of_one in self.spans for s in of_one]
+        in_bytes = np.concatenate([np.zeros((0, 2), np.int64), *(_byte_spans(d.text, s) for d, s in zip(self.documents, self.spans, strict=True))])
+        return pa.RecordBatch.from_pydict(
+            {
+                "document": pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
+                "start": pa.array([s.start for s in spans], pa.int64()),
+                "end": pa.array([s.end for s in spans], pa.int64()),
+                "byte_start": pa.array(in_bytes[:, 0]),
+                "byte_end": pa.array(in_bytes[:, 1]),
+                "headings": pa.array([s.headings for s in spans], pa.large_list(pa.large_string())),
+            }
+        )
+
+
+def _byte_spans(text: str, spans: Sequence[Span]) -> NDArray[np.int64]:
+    """(n, 2) offsets of the spans in the UTF-8 bytes of the text; linear in the text."""
+    chars = np.array([(s.start, s.end) for s in spans], np.int64).reshape(-1, 2)
+    if text.isascii() or not len(chars):
+        return chars
+    points = np.unique(chars)
+    ends = np.cumsum([len(text[a:b].encode()) for a, b in zip(np.concatenate(([0], points[:-1])).tolist(), points.tolist(), strict=True)])
+    return np.asarray(ends[np.searchsorted(points, chars)], np.int64)
+
+
+class SegmentColumns:
+    """The mapped columns of one segment. Thread-safe; nothing is copied until it is asked for."""
+
+    def __init__(self, id: str, documents: pa.RecordBatch, passages: pa.RecordBatch, index_text: str) -> None:
+        self.id, self.index_text = id, index_text
+        self._documents, self._passages = documents, passages
+        self.n_documents, self.n_passages = documents.num_rows, passages.num_rows
+        numbers = {n: passages.column(n).to_numpy(zero_copy_only=True) for n in ("document", "start", "end", "byte_start", "byte_end")}
+        self.document_of: NDArray[np.int32] = numbers["document"]
+        self.starts: NDArray[np.int64] = numbers["start"]
+        self.ends: NDArray[np.int64] = numbers["end"]
+        self._byte_starts, self._byte_ends = numbers["byte_start"], numbers["byte_end"]
+        self._headings = passages.column("headings")
+        self._text = documents.column("text")
+        _, offsets, self._text_bytes = self._text.buffers()
+        self._text_offsets = np.frombuffer(offsets, np.int64) if documents.num_rows else np.zeros(1, np.int64)
+        self._meta_names = [n for n in documents.schema.names if n.startswith(META)]
+        self._rows: dict[str, int] | None = None
+        self._memo: dict[Any, Any] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, folder: Path, index_text: str) -> SegmentColumns:
+        """Map a segment's two files."""
+        batches = []
+        for name in ("documents.arrow", "passages.arrow"):
+            try:
+                reader = pa.ipc.open_file(pa.memory_map(str(folder / name)))
+                batches.append(reader.get_batch(0))
+            except (pa.ArrowException, OSError) as exc:
+                raise CorruptCollectionError(f"{folder / name} is not a readable Arrow file ({exc}); restore it from a backup") from exc
+        return cls(folder.name, batches[0], batches[1], index_text)
+
+    def memo(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gave the first time for this key: what indexes derive from an immutable segment is derived once."""
+        with self._lock:
+            if key not in self._memo:
+                self._memo[key] = make()
+            return self._memo[key]
+
+    def row_of(self, id: str) -> int | None:
+        """Row of the document with this id, dead or alive."""
+        if self._rows is None:
+            self._rows = {name: row for row, name in enumerate(self._documents.column("id").to_pylist())}
+        return self._rows.get(id)
+
+    def column(self, name: str) -> pa.Array:
+        """A stored document column by its name."""
+        return self._documents.column(name)
+
+    def document_id(self, row: int) -> str:
+        return str(self._documents.column("id")[row].as_py())
+
+    def meta(self, row: int) -> dict[str, Any]:
+        """Metadata of a document; absent fields are left out."""
+        values = ((n[len(META) :], self._documents.column(n)[row].as_py()) for n in self._meta_names)
+        return {n: v for n, v in values if v is not None}
+
+    def document(self, row: int) -> Document:
+        """A whole document, as it was given less its section headings."""
+        get = {n: self._documents.column(n)[row].as_py() for n in ("id", "title", "text", "source", "body_start", "page_starts")}
+        return Document(**{**get, "page_starts": tuple(get["page_starts"])}, meta=self.meta(row))
+
+    def text(self, row: int) -> str:
+        """Text of a passage."""
+        base = int(self._text_offsets[self.document_of[row]])
+        start, end = base + int(self._byte_starts[row]), base + int(self._byte_ends[row])
+        return self._text_bytes[start:end].to_pybytes().decode() if end > start else ""
+
+    def passage(self, row: int) -> Passage:
+        """A passage with its document's id, title and metadata."""
+        doc = int(self.document_of[row])
+        pages = self._documents.column("page_starts")[doc].as_py()
+        start = int(self.starts[row])
+        return Passage(
+            text=self.text(row),
+            document=self.document_id(doc),
+            start=start,
+            end=int(self.ends[row]),
+            title=str(self._documents.column("title")[doc].as_py()),
+            headings=tuple(self._headings[row].as_py()),
+            meta=self.meta(doc),
+            source=str(self._documents.column("source")[doc].as_py()),
+            page=page_of(pages, start),
+        )
+
+    def index_texts(self) -> Iterator[str]:
+        """What is indexed of each passage, in row order: title, heading path and text by the collection's template."""
+        titles = self._documents.column("title").to_pylist()
+        headings = self._headings.to_pylist()
+        for row in range(self.n_passages):
+            title, path = titles[self.document_of[row]], headings[row]
+            if path and path[0] == title:  # a page's first heading usually repeats its title: do not count it twice
+                path = path[1:]
+            yield self.index_text.format(title=title, headings=" › ".join(path), text=self.text(row)).strip()
+
+
+def page_of(page_starts: Sequence[int], offset: int) -> int | None:
+    """Number of the page, from 1, that holds an offset; None for a document without pages.
+
+    >>> page_of([0, 100, 250], 100), page_of([], 7)
+    (2, None)
+    """
+    return int(np.searchsorted(np.asarray(page_starts), offset, side="right")) if page_starts else None

@@ -1,0 +1,226 @@
+"""A commit: documents in, new segments and bitmaps out, one new version at the end.
+
+Everything new is written and synced under names that no version knows yet; publishing the manifest
+is the only step that a reader can see. Whatever fails before it leaves the old version as it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from ragkit.collection.files import sha256_file, sync_folder, sync_tree
+from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry, publish
+from ragkit.collection.retention import drop_old_versions
+from ragkit.collection.schema import Schema
+from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
+from ragkit.collection.snapshot import Snapshot
+from ragkit.errors import DuplicateIdError, InputError
+from ragkit.progress import Progress, track
+from ragkit.protocols import Chunker, IndexSpec
+from ragkit.spec import from_config, to_config
+from ragkit.types import Document, Span
+
+SMALL_SEGMENT = 256
+"""Segments with fewer passages store columns only; indexes read those when they are opened."""
+
+SEGMENT_TEXT = 128 << 20
+"""Bytes of text after which a segment is written and a new one begun."""
+
+
+@dataclass
+class Commit:
+    """One version in the making; used by a single thread that holds the writer's lock."""
+
+    folder: Path
+    base: Snapshot
+    progress: Progress = False
+    roots: tuple[str, ...] = ()
+    added: list[str] = field(default_factory=list)
+    deleted: int = 0
+
+    def __post_init__(self) -> None:
+        self._schema = Schema(self.base.manifest.data_schema)
+        self._buffer = SegmentBuffer()
+        self._new_ids: set[str] = set()
+        self._dead: dict[int, set[int]] = {}
+        self._segments: list[SegmentEntry] = []
+        self._files: dict[str, FileEntry] = {}
+        self._generation = self.base.manifest.generation + 1
+        self._indexes: dict[str, IndexSpec] = {n: from_config("indexes", c) for n, c in self.base.manifest.indexes.items()}
+        self._fitted = self.base.manifest.fitted
+        self._chunker = chunker_of(self.base.manifest)
+
+    def add(self, document: Document, stamp: SourceStamp = SourceStamp()) -> None:
+        """Take in a new document; raises DuplicateIdError or SchemaError and leaves the commit as it was."""
+        document = with_id(document)
+        if document.id in self._new_ids:
+            raise DuplicateIdError(f"the id {document.id!r} was given twice; give each document its own")
+        at = self.base.find(document.id)
+        if at is not None and at[1] not in self._dead.get(at[0], ()):
+            raise DuplicateIdError(f"a document with the id {document.id!r} is stored already; use upsert to replace it")
+        self._take(document, stamp)
+
+    def upsert(self, document: Document, stamp: SourceStamp = SourceStamp()) -> None:
+        """Take in a document, in place of the stored one with its id if there is one."""
+        document = with_id(document)
+        if document.id in self._new_ids:
+            raise DuplicateIdError(f"the id {document.id!r} was given twice; give each document its own")
+        at = self.base.find(document.id)
+        self._take(document, stamp)
+        if at is not None:
+            self._kill(*at)
+
+    def delete(self, id: str) -> bool:
+        """Drop a stored document; False if there is none with this id."""
+        at = self.base.find(id)
+        if at is None or at[1] in self._dead.get(at[0], ()):
+            return False
+        self._kill(*at)
+        return True
+
+    def _kill(self, segment: int, row: int) -> None:
+        dead = self._dead.setdefault(segment, set())
+        self.deleted += row not in dead
+        dead.add(row)
+
+    def _take(self, document: Document, stamp: SourceStamp) -> None:
+        size = text_bytes(document)
+        spans = self._spans(document)
+        meta = self._schema.admit(document.meta, document.id)
+        self._buffer.append(document, spans, meta, stamp, size)
+        self._new_ids.add(document.id)
+        self.added.append(document.id)
+        if self._buffer.text_bytes >= SEGMENT_TEXT:
+            self._flush()
+
+    def _spans(self, document: Document) -> list[Span]:
+        if self._chunker is None:
+            return [Span(0, len(document.text))]
+        chunker = self._chunker if not isinstance(self._chunker, str) else _auto(document)
+        spans = chunker.split(document)
+        return spans or ([Span(0, 0)] if document.title else [])  # a title alone can still be found
+
+    def _flush(self) -> None:
+        if not self._buffer.documents:
+            return
+        name = f"{self._generation:08d}-{len(self._segments):03d}"
+        path = self.folder / "segments" / name
+        if path.exists():  # left by a writer that died before it published
+            shutil.rmtree(path)
+        n_documents, n_passages = self._buffer.write(path, self._schema)
+        self._buffer = SegmentBuffer()
+        columns = SegmentColumns.open(path, self.base.manifest.index_text)
+        if not self._fitted:
+            self._indexes = {n: spec.fit(columns) for n, spec in self._indexes.items()}
+            self._fitted = True
+        built: list[str] = []
+        if n_passages >= SMALL_SEGMENT:
+            for index, spec in self._indexes.items():
+                (path / index).mkdir()
+                spec.build(columns, path / index, progress=self.progress)
+                built.append(index)
+        for file in sync_tree(path):
+            self._record(file)
+        self._segments.append(
+            SegmentEntry(
+                id=name,
+                documents=n_documents,
+                passages=n_passages,
+                live_documents=n_documents,
+                live_passages=n_passages,
+                indexes=tuple(built),
+            )
+        )
+
+    def _record(self, file: Path) -> None:
+        name = file.relative_to(self.folder).as_posix()
+        self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
+
+    def publish(self) -> Manifest:
+        """Write what is left, sync it, and make it the live version; unchanged content keeps the old version."""
+        self._flush()
+        old = self.base.manifest
+        if not self._segments and not self._dead and self.roots in ((), old.roots):
+            return old
+        kept: list[SegmentEntry] = []
+        gone: set[str] = set()
+        for n, (view, entry) in enumerate(zip(self.base.views, old.segments, strict=True)):
+            if n not in self._dead:
+                kept.append(entry)
+                continue
+            live = np.ones(entry.documents, np.bool_) if view.live is None else view.live.copy()
+            live[sorted(self._dead[n])] = False
+            if entry.deletes:
+                gone.add(entry.deletes)
+            if not live.any():  # nothing of it is left: the segment is no part of the new version
+                gone.update(f for f in old.files if f.startswith(f"segments/{entry.id}/"))
+                continue
+            file = self.folder / "deletes" / f"{entry.id}-{self._generation:08d}.npy"
+            np.save(file, np.packbits(~live), allow_pickle=False)
+            self._record(file)
+            kept.append(
+                entry.model_copy(
+                    update={
+                        "deletes": file.relative_to(self.folder).as_posix(),
+                        "live_documents": int(live.sum()),
+                        "live_passages": int(live[view.columns.document_of].sum()),
+                    }
+                )
+            )
+        sync_tree(self.folder / "deletes")
+        sync_folder(self.folder / "segments")
+        manifest = old.model_copy(
+            update={
+                "generation": self._generation,
+                "roots": self.roots or old.roots,
+                "data_schema": dict(self._schema.fields),
+                "indexes": {n: to_config(s) for n, s in self._indexes.items()},
+                "fitted": self._fitted,
+                "segments": (*kept, *self._segments),
+                "files": {**{n: f for n, f in old.files.items() if n not in gone}, **self._files},
+            }
+        )
+        publish(self.folder, manifest)
+        drop_old_versions(self.folder)
+        return manifest
+
+    def abandon(self) -> None:
+        """Remove what was written of a commit that will not be published."""
+        for segment in self._segments:
+            shutil.rmtree(self.folder / "segments" / segment.id, ignore_errors=True)
+
+
+def with_id(document: Document) -> Document:
+    """The document, with an id derived from its content if it has none."""
+    if document.id:
+        return document
+    digest = sha256(f"{document.title}\n{document.text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return Document(**{**{f: getattr(document, f) for f in document.__dataclass_fields__}, "id": digest})
+
+
+def chunker_of(manifest: Manifest) -> Chunker | str | None:
+    """The collection's chunker: "auto" chooses by document, None keeps documents whole."""
+    return from_config("chunkers", manifest.chunker) if isinstance(manifest.chunker, dict) else manifest.chunker
+
+
+def _auto(document: Document) -> Chunker:
+    from ragkit.chunking import chunker_for
+
+    return chunker_for(document)
+
+
+def add_all(commit: Commit, documents: Iterable[Document], *, replace: bool) -> None:
+    """Add or upsert a stream of documents, with progress."""
+    total = len(documents) if isinstance(documents, list | tuple) else 0
+    with track("adding documents", total, commit.progress) as tracker:
+        for document in documents:
+            if not isinstance(document, Document):
+                raise InputError(f"documents are ragkit.Document, text or dicts, got {type(document).__name__}")
+            (commit.upsert if replace else commit.add)(document)
+            tracker.advance()

@@ -1,0 +1,90 @@
+"""Rewrites of a pipeline that keep its result: cut-offs move into retrievers, shared parts run once.
+
+Every rewrite is a law of `stage.py` and is tested as one: the compiled pipeline gives the same run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
+
+from ragkit.run import Run
+from ragkit.stage import Concatenation, Cut, Retrieve, Stage, Then, Union
+
+
+@dataclass(frozen=True, repr=False)
+class Shared(Stage):
+    """A sub-pipeline that occurs more than once: remembers its output for the run it saw last."""
+
+    stage: Stage
+    memo: list[tuple[Run, Run]] = field(default_factory=list, compare=False)
+    reports = False
+
+    def apply(self, run: Run, /) -> Run:
+        if not (self.memo and self.memo[0][0] is run):
+            self.memo[:] = [(run, self.stage(run))]
+        return self.memo[0][1]
+
+    def __repr__(self) -> str:
+        return repr(self.stage)
+
+
+def compile_pipeline(stage: Stage) -> Stage:
+    """The pipeline with cut-offs pushed down and repeated sub-pipelines shared; for one call, by one thread."""
+    pushed = push_cuts(stage)
+    seen = Counter(_parts(pushed))
+    return _share(pushed, {s: Shared(s) for s, times in seen.items() if times > 1})
+
+
+def push_cuts(stage: Stage) -> Stage:
+    """Move every ``% k`` as near to the retrievers as its laws allow."""
+    inner = _map(stage, push_cuts)
+    if not isinstance(inner, Cut):
+        return inner
+    below, k = inner.stage, inner.k
+    if isinstance(below, Cut):
+        return push_cuts(Cut(below.stage, min(k, below.k)))
+    if isinstance(below, Retrieve):
+        return replace(below, k=min(k, below.k))
+    if isinstance(below, Then):
+        return Then.of(*below.stages[:-1], push_cuts(Cut(below.stages[-1], k)))
+    if isinstance(below, Union | Concatenation):
+        # each side's first k hold all that the first k of the result can hold
+        return Cut(type(below)(push_cuts(Cut(below.left, k)), push_cuts(Cut(below.right, k))), k)
+    return inner
+
+
+def _children(stage: Stage) -> Iterator[Stage]:
+    for f in fields(stage):  # type: ignore[arg-type]  # every stage is a dataclass
+        value = getattr(stage, f.name)
+        if isinstance(value, Stage):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (v for v in value if isinstance(v, Stage))
+
+
+def _parts(stage: Stage) -> Iterator[Stage]:
+    yield stage
+    for child in _children(stage):
+        yield from _parts(child)
+
+
+def _map(stage: Stage, change: Callable[[Stage], Stage]) -> Stage:
+    """The stage with each child changed."""
+    if next(_children(stage), None) is None:
+        return stage
+    new: dict[str, object] = {}
+    for f in fields(stage):  # type: ignore[arg-type]
+        value = getattr(stage, f.name)
+        if isinstance(value, Stage):
+            new[f.name] = change(value)
+        elif isinstance(value, tuple) and any(isinstance(v, Stage) for v in value):
+            new[f.name] = tuple(change(v) if isinstance(v, Stage) else v for v in value)
+    return replace(stage, **new)  # type: ignore[type-var]
+
+
+def _share(stage: Stage, shared: dict[Stage, Shared]) -> Stage:
+    if stage in shared:
+        return shared[stage]
+    return _map(stage, lambda child: _share(child, shared))

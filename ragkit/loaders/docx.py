@@ -1,0 +1,158 @@
+"""Word documents: paragraphs and tables in their order, with headings by style.
+
+Deleted text of tracked changes, notes, page headers and images are left out; inserted text, content controls,
+links and text boxes are read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ragkit.errors import LoadError
+from ragkit.loaders.blocks import Blocks, one_line
+from ragkit.loaders.decode import is_blank, read_bytes
+from ragkit.loaders.foreign import parsing
+from ragkit.loaders.options import LoadOptions, Report
+from ragkit.registry import need
+from ragkit.types import Document
+
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_SKIPPED = frozenset((_FALLBACK, _W + "del", _W + "moveFrom"))
+_HEADING = re.compile(r"heading ([1-9])", re.IGNORECASE)
+_UNPACKED = 10  # unpacked bytes allowed, in units of max_bytes
+_RATIO, _SMALL = 200, 50_000_000  # more than 200-fold compression of more than 50 MB unpacked is no document
+_NO_TITLE = frozenset(("", "word document", "document", "untitled"))
+
+
+def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]:
+    """One document: paragraphs apart by a blank line, list paragraphs and table rows (``a | b``) on lines.
+
+    Levels come from the styles Title (1) and Heading 1 to 9, and from styles based on them. The title is the first
+    paragraph in the style Title, else that of the file's properties, else the first heading of level 1, else the file's stem.
+    raises LoadError for a broken or encrypted file and for one that unpacks to far more than a document has
+    """
+    data = read_bytes(path, options)
+    _refuse_bombs(data, options.max_bytes)
+    docx = need("docx", extra="files", why="reading a Word document")
+    with parsing("the Word document"):
+        word = docx.Document(io.BytesIO(data))
+        body = word.element.body
+        styles = {s.style_id: s for s in word.styles if s.type is not None}
+        properties = one_line(word.core_properties.title or "")
+    reader = _Reader({id: level for id, style in styles.items() if (level := _level(style))})
+    reader.read(body)
+    text = reader.blocks.text
+    if is_blank(text):
+        raise LoadError("the file is empty; there is nothing to index in it")
+    headings = reader.blocks.headings
+    first = next((h.text for h in headings if h.level == 1), "")
+    title = reader.title or ("" if properties.lower() in _NO_TITLE else properties) or first or path.stem
+    yield Document(text=text, title=title, headings=headings)
+
+
+def _refuse_bombs(data: bytes, max_bytes: int) -> None:
+    """The sizes in a zip file's directory are a promise that Python's zipfile holds it to."""
+    if not data:
+        raise LoadError("the file is empty; there is nothing to index in it")
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        raise LoadError("the file is encrypted, or a .doc by another name; save it as .docx without a password")
+    with parsing("the Word document"), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > _UNPACKED * max_bytes or (unpacked > _SMALL and unpacked > _RATIO * len(data)):
+        raise LoadError(f"the file unpacks from {len(data):,} to {unpacked:,} bytes, far more than a document has; it is left alone")
+
+
+def _level(style: Any) -> int:
+    """1 to 9 for a heading style or one based on it, 10 for a list style, 0 for the others; Title is -1."""
+    for _ in range(20):  # styles may be based on each other in a circle
+        if style is None:
+            return 0
+        name = style.name or ""
+        if found := _HEADING.fullmatch(name):
+            return int(found.group(1))
+        if name.lower() == "title":
+            return -1
+        if name.lower().startswith("list "):
+            return 10
+        style = getattr(style, "base_style", None)
+    return 0
+
+
+class _Reader:
+    def __init__(self, levels: dict[str, int]) -> None:
+        self.blocks = Blocks()
+        self.title = ""
+        self._levels = levels
+
+    def read(self, parent: Any) -> None:
+        """The blocks of a body or of a content control, which may hold others."""
+        todo = list(reversed(parent))
+        while todo:
+            element = todo.pop()
+            if element.tag == _W + "p":
+                self._paragraph(element)
+            elif element.tag == _W + "tbl":
+                self._table(element)
+            elif element.tag in (_W + "sdt", _W + "sdtContent", _W + "customXml", _W + "ins", _W + "moveTo", _W + "smartTag"):
+                todo.extend(reversed(element))
+
+    def _paragraph(self, element: Any) -> None:
+        style = element.find(f"{_W}pPr/{_W}pStyle")
+        level = self._levels.get(style.get(_W + "val"), 0) if style is not None else 0
+        text = _text(element)
+        if level == -1:
+            self.title = self.title or one_line(text)
+            self.blocks.heading(1, text)
+        elif 1 <= level <= 9:
+            self.blocks.heading(level, text)
+        elif text.strip():
+            listed = level == 10 or element.find(f"{_W}pPr/{_W}numPr") is not None
+            if not listed:
+                self.blocks.end_block()
+            for line in text.strip().splitlines():
+                self.blocks.inline(line)
+                self.blocks.end_line()
+            if not listed:
+                self.blocks.end_block()
+        else:
+            self.blocks.end_block()
+
+    def _table(self, table: Any) -> None:
+        self.blocks.end_block()
+        for row in table.iter(_W + "tr"):
+            if next(row.iterancestors(_W + "tbl")) is not table:
+                continue  # of a table inside a cell, whose text is part of that cell
+            cells = [one_line(_text(cell)) for cell in row.iter(_W + "tc") if next(cell.iterancestors(_W + "tr")) is row]
+            if any(cells):
+                self.blocks.inline(" | ".join(cells))
+                self.blocks.end_line()
+        self.blocks.end_block()
+
+
+def _text(element: Any) -> str:
+    """The visible text of a paragraph or a table cell; tabs and line breaks are kept as such."""
+    parts: list[str] = []
+    todo = list(reversed(element))
+    while todo:
+        element = todo.pop()
+        tag = element.tag
+        if tag in _SKIPPED:
+            continue
+        if tag == _W + "t":
+            parts.append(element.text or "")
+        elif tag == _W + "tab":
+            parts.append("\t")
+        elif tag in (_W + "br", _W + "cr", _W + "p", _W + "tc"):  # a paragraph inside one is that of a text box
+            parts.append("\n")
+            todo.extend(reversed(element))
+        elif tag == _W + "noBreakHyphen":
+            parts.append("-")
+        elif tag != _W + "pPr":  # its w:tab elements are tab stops
+            todo.extend(reversed(element))
+    return "".join(parts)

@@ -1,0 +1,138 @@
+"""The seams: what a part must offer to be used by the others. Nothing here is inherited from.
+
+Letters in shapes: Q queries, H hits, N rows (passages), P parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.types import Answer, Document, Passage, Query, Span
+
+if TYPE_CHECKING:
+    from ragkit.collection.segment import SegmentColumns
+    from ragkit.loaders import LoadOptions
+    from ragkit.progress import Progress
+    from ragkit.run import Run
+    from ragkit.text import Analyzer
+
+Bitmap = NDArray[np.bool_]
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Reads one file into documents.
+
+    Raises LoadError with the reason alone where it can't (the caller adds the path); calls report with a sentence
+    for each part that it leaves out. A plug-in names its file suffixes in an attribute `suffixes`.
+    """
+
+    def __call__(self, path: Path, options: LoadOptions, report: Callable[[str], None], /) -> Iterable[Document]: ...
+
+
+@runtime_checkable
+class Chunker(Protocol):
+    """Cuts a document into spans, in order, none empty; a registered, frozen spec."""
+
+    name: ClassVar[str]
+
+    def split(self, document: Document) -> list[Span]: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Resolves the rows of a Run. Two runs combine only where their source keys are equal."""
+
+    @property
+    def key(self) -> str: ...
+    def passages(self, rows: NDArray[np.int64]) -> list[Passage]: ...
+    def ids(self, rows: NDArray[np.int64]) -> list[str]: ...
+    def texts(self, rows: NDArray[np.int64]) -> list[str]: ...
+    def document_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]: ...
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A step of a pipeline: a retriever fills the run's queries with hits, a reranker reorders them."""
+
+    def __call__(self, run: Run, /) -> Run: ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Answers each query of a run from its hits."""
+
+    def read(self, run: Run) -> list[Answer]: ...
+
+
+class Part(Protocol):
+    """What an index has of one segment: its columns, and the folder of its built part (None: not built)."""
+
+    @property
+    def columns(self) -> SegmentColumns: ...
+    @property
+    def folder(self) -> Path | None: ...
+    @property
+    def alive(self) -> Bitmap | None: ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """An open index over the parts of one snapshot; safe to share between threads."""
+
+    scale: str
+    exact: bool
+
+    def search(
+        self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """(indptr (Q+1,), rows (H,), scores (H,)): at most k hits a query, by the law of order.
+
+        Rows count through the parts in order. allow has one bitmap (N,) a part: True where a hit is wanted, None for all.
+        """
+        ...
+
+
+@runtime_checkable
+class TermStatistics(Protocol):
+    """What a lexical index knows of words: how texts become terms, and how many live rows hold one."""
+
+    n_rows: int
+
+    @property
+    def analyzer(self) -> Analyzer: ...
+    def df(self, term: str) -> int: ...
+
+
+@runtime_checkable
+class IndexSpec(Protocol):
+    """Describes an index: frozen, comparable, plain JSON; registered under its name."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+
+    def fit(self, columns: SegmentColumns) -> IndexSpec:
+        """The spec with every "auto" decided by the first segment; stored in the manifest."""
+        ...
+
+    def build(self, columns: SegmentColumns, folder: Path, *, progress: Progress = False) -> None:
+        """Write the immutable files of one segment's part into an existing empty folder."""
+        ...
+
+    def open(self, parts: Sequence[Part]) -> Searcher:
+        """A searcher over all parts; statistics are those of the live rows."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reorders each query's hits: always a permutation of them."""
+
+    def rerank(self, run: Run) -> Run: ...
+
+
