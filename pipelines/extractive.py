@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass as validated
 from ragkit.protocols import TermStatistics
 from ragkit.run import Run
 from ragkit.spec import STRICT
-from ragkit.text import Analyzer, content_terms, detect, function_words, sentence_spans
+from ragkit.text import Analyzer, TermMapper, content_terms, detect, function_words, sentence_spans
 from ragkit.types import Answer, Citation, Passage
 
 _WORD = re.compile(r"\w[\w'’-]*")
@@ -44,6 +44,11 @@ PASSAGE_SCORE = 0.3
 ABOUT = 0.2
 """Weight of the share of the question's words in the title and headings: a page about a thing before one that mentions it."""
 
+THRESHOLDS = {"en": 0.5, "es": 0.5, "de": 0.45, "hi": 0.42, "ar": 0.38, "zh": 0.25, "ja": 0.25}
+OTHER_THRESHOLD = 0.45
+"""Default threshold by language, from the questions with even positions of each xquad set (Japanese as Chinese: both are
+indexed by pairs of characters, of which a question shares fewer with its answer)."""
+
 FURTHER = 0.75
 """A further sentence is quoted if it scores at least this share of the first."""
 
@@ -53,29 +58,31 @@ class Extractive:
     """Quotes the best-supported sentences of a question's hits.
 
     sentences   at most this many are quoted
-    threshold   confidence below which the answer is "not found"; 0 always answers
+    threshold   confidence below which the answer is "not found"; 0 always answers; None takes the language's own
     """
 
-    sentences: int = Field(3, ge=1)
-    threshold: float = Field(0.5, ge=0, le=1)
+    sentences: Annotated[int, Field(ge=1)] = 3
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     name: ClassVar[str] = "extractive"
 
     def read(self, run: Run) -> list[Answer]:
         """One answer a query, each from its own hits."""
         statistics = _statistics(run)
-        return [self._answer(run, q, statistics) for q in range(len(run))]
+        mapper = statistics.analyzer.open()  # one for all questions: it remembers the words that it has seen
+        return [self._answer(run, q, statistics, mapper) for q in range(len(run))]
 
-    def _answer(self, run: Run, q: int, statistics: TermStatistics) -> Answer:
+    def _answer(self, run: Run, q: int, statistics: TermStatistics, mapper: TermMapper) -> Answer:
         question = run.queries[q].text
         at = run.hits_of(q)
         wanted = _weights(question, statistics)
-        names = _names(question, statistics)
-        candidates = sorted(
-            _candidates(run.passages_at(at), run.scores[at].tolist(), wanted, names, statistics), key=lambda c: -c.score
-        )
-        trace = {"reader": self.name, "passages": at.stop - at.start, "sentences": len(candidates)}
+        names = _names(question, mapper)
+        candidates = sorted(_candidates(run.passages_at(at), run.scores[at].tolist(), wanted, names, mapper), key=lambda c: -c.score)
+        trace: dict[str, Any] = {"reader": self.name, "passages": at.stop - at.start, "sentences": len(candidates)}
         confidence = candidates[0].confidence if candidates else 0.0
-        if not candidates or confidence < self.threshold:
+        language = statistics.analyzer.language
+        threshold = THRESHOLDS.get(language, OTHER_THRESHOLD) if self.threshold is None else self.threshold
+        trace["threshold"] = threshold
+        if not candidates or confidence < threshold:
             closest = [c.citation() for c in candidates[:1]]
             trace["closest"] = [{"document": c.document, "start": c.start, "end": c.end, "quote": c.quote} for c in closest]
             return Answer(question, NOT_FOUND, found=False, confidence=confidence, trace=trace)
@@ -136,12 +143,11 @@ def _candidates(
     scores: Sequence[float],
     wanted: Mapping[str, float],
     names: Sequence[Sequence[str]],
-    statistics: TermStatistics,
+    mapper: TermMapper,
 ) -> Iterator[_Candidate]:
     """Every sentence that could be quoted, scored; headings, questions and code are context, never an answer."""
     if not wanted:
         return
-    mapper = statistics.analyzer.open()
     weights = np.array(list(wanted.values()))
     top = max((s for s in scores if s > 0), default=1.0)
     for passage, score in zip(passages, scores, strict=True):
@@ -164,10 +170,9 @@ def _candidates(
             previous = here
 
 
-def _names(question: str, statistics: TermStatistics) -> list[list[str]]:
+def _names(question: str, mapper: TermMapper) -> list[list[str]]:
     """Terms of each name: a run of words that begin with a capital or a digit; a function word can't begin the question's first."""
-    analyzer = statistics.analyzer
-    mapper, little = analyzer.open(), function_words(analyzer.language)
+    little = function_words(mapper.analyzer.language)
     found: list[list[str]] = [[]]
     for n, word in enumerate(_WORD.findall(question)):
         if (word[0].isupper() or word[0].isdigit()) and not (n == 0 and word.lower() in little):

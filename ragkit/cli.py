@@ -79,7 +79,8 @@ def _open(path: Path, quiet: bool, *, allow_empty: bool = False) -> Collection:
     if not (len(collection) or allow_empty):
         skipped = collection.last_sync.skipped if collection.last_sync else []
         raise InputError(
-            f"{path} holds no readable documents ({len(skipped)} files skipped); give a folder with text, Markdown, HTML, PDF, docx, JSONL or CSV files"
+            f"{path} holds no readable documents ({len(skipped)} files skipped); "
+            "give a folder with text, Markdown, HTML, PDF, docx, JSONL or CSV files"
         )
     return collection
 
@@ -124,7 +125,11 @@ def index(
     options = LoadOptions(encoding=encoding)
     report = collection.sync(paths, options=options, follow_links=follow_links, progress=not quiet and sys.stderr.isatty())
     _report(report, quiet)
-    _emit({**report.to_dict(), **collection.info()}, f"{output}: {len(collection)} documents, {collection.snapshot.n_passages} passages", as_json)
+    _emit(
+        {**report.to_dict(), **collection.info()},
+        f"{output}: {len(collection)} documents, {collection.snapshot.n_passages} passages",
+        as_json,
+    )
 
 
 def _spec(name: str, language: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragkit.errors import Cancelled
 
@@ -22,7 +22,7 @@ Progress = bool | ProgressCallback
 class Tracker:
     """Counts one stage's work and reports it; made by `track`."""
 
-    def __init__(self, stage: str, total: int, callback: ProgressCallback | None, bar: tqdm[object] | None) -> None:
+    def __init__(self, stage: str, total: int, callback: ProgressCallback | None, bar: tqdm[Any] | None) -> None:
         self.stage, self.total, self.done = stage, total, 0
         self._callback, self._bar = callback, bar
 

@@ -134,5 +134,3 @@ class Reranker(Protocol):
     """Reorders each query's hits: always a permutation of them."""
 
     def rerank(self, run: Run) -> Run: ...
-
-

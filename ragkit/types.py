@@ -143,9 +143,7 @@ class Answer:
             "answer": self.text,
             "found": self.found,
             "confidence": round(self.confidence, 4),
-            "citations": [
-                {k: v for k, v in vars(c).items() if not k.startswith("_") and v not in (None, "")} for c in self.citations
-            ],
+            "citations": [{k: v for k, v in vars(c).items() if not k.startswith("_") and v not in (None, "")} for c in self.citations],
             "trace": self.trace,
         }
 

@@ -18,7 +18,22 @@ import ragkit
 
 ROOT = Path(__file__).parent.parent
 FAMILIES = ("indexes", "rerankers", "memory", "pipelines")
-HEAVY = {"numpy", "scipy", "numba", "faiss", "pyarrow", "pydantic", "torch", "transformers", "lxml", "pypdf", "docx", "tqdm", "click", "Stemmer"}
+HEAVY = {
+    "numpy",
+    "scipy",
+    "numba",
+    "faiss",
+    "pyarrow",
+    "pydantic",
+    "torch",
+    "transformers",
+    "lxml",
+    "pypdf",
+    "docx",
+    "tqdm",
+    "click",
+    "Stemmer",
+}
 IN_CHECKOUT = (ROOT / "indexes").is_dir()
 needs_checkout = pytest.mark.skipif(not IN_CHECKOUT, reason="needs the source tree")
 
@@ -129,7 +144,8 @@ def test_base_install_is_small() -> None:
             seen.add(name)
             todo += [_key(r) for r in importlib.metadata.requires(name) or [] if "extra ==" not in r and _applies(r)]
     assert named == {
-        "numpy", "scipy", "numba", "faiss-cpu", "pyarrow", "pydantic", "rank-bm25", "pydivsufsort", "pystemmer", "tqdm", "click", "filelock",
+        "numpy", "scipy", "numba", "faiss-cpu", "pyarrow", "pydantic", "rank-bm25", "pydivsufsort", "pystemmer", "tqdm",
+        "click", "filelock",
     }  # fmt: skip
     assert len(seen - named) <= 15, sorted(seen - named)
 

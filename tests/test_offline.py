@@ -51,8 +51,12 @@ def test_hub_switches_are_set_inside_and_restored() -> None:
 
 
 def test_the_environment_variable_holds_for_the_whole_process() -> None:
-    script = "import ragkit, socket\ntry:\n    socket.create_connection(('192.0.2.1', 9), 1)\nexcept ragkit.RagkitError as e:\n    print(type(e).__name__)"
-    out = subprocess.run([sys.executable, "-c", script], env={**os.environ, "RAGKIT_OFFLINE": "1"}, capture_output=True, text=True, check=True)
+    script = (
+        "import ragkit, socket\ntry:\n    socket.create_connection(('192.0.2.1', 9), 1)\n"
+        "except ragkit.RagkitError as e:\n    print(type(e).__name__)"
+    )
+    env = {**os.environ, "RAGKIT_OFFLINE": "1"}
+    out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "OfflineError"
 
 

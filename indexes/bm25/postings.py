@@ -69,8 +69,10 @@ class Postings:
         indptr = np.concatenate(([0], np.cumsum(df))).astype(np.int64)
         rows, tfs = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
         invert(ids, counts.indptr, indptr, rows, tfs)
-        terms = Terms(pa.array([counts.terms[i] for i in by_name], pa.large_string()))
-        return cls(terms, *map(_frozen, (indptr, rows, tfs, np.diff(counts.indptr).astype(np.int32))))
+        lengths = counts.lengths.astype(np.int32)
+        for array in (indptr, rows, tfs, lengths):
+            array.flags.writeable = False  # as mapped arrays are: the kernels then compile one signature for both
+        return cls(Terms(pa.array([counts.terms[i] for i in by_name], pa.large_string())), indptr, rows, tfs, lengths)
 
     def save(self, folder: Path) -> None:
         """Write terms.arrow and one .npy an array."""
@@ -87,7 +89,9 @@ class Postings:
             terms = pa.ipc.open_file(pa.memory_map(str(folder / "terms.arrow"))).get_batch(0).column("term")
             arrays = {n: np.asarray(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)) for n in _ARRAYS}
         except (pa.ArrowException, OSError, ValueError) as exc:
-            raise CorruptCollectionError(f"{folder} holds no readable BM25 postings ({exc}); index again, or restore it from a backup") from exc
+            raise CorruptCollectionError(
+                f"{folder} holds no readable BM25 postings ({exc}); index again, or restore it from a backup"
+            ) from exc
         if any(arrays[n].dtype != kind for n, kind in _ARRAYS.items()) or len(arrays["indptr"]) != len(terms) + 1:
             raise CorruptCollectionError(f"{folder} holds BM25 postings that do not fit together; index again, or restore it from a backup")
         return cls(Terms(terms), **arrays)
@@ -98,9 +102,3 @@ def _reporting(texts: Iterable[str], advance: Callable[[], None] | None) -> Iter
         yield text
         if advance is not None:
             advance()
-
-
-def _frozen(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Read-only, as mapped arrays are: the kernels then compile one signature for both."""
-    array.flags.writeable = False
-    return array

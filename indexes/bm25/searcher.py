@@ -40,7 +40,7 @@ class BM25Searcher:
         self.n_rows = sum(len(p.lengths) if alive is None else int(alive.sum()) for p, alive in parts)
         tokens = sum(int(p.lengths.sum(dtype=np.int64) if alive is None else p.lengths[alive].sum(dtype=np.int64)) for p, alive in parts)
         self.avgdl = tokens / self.n_rows if tokens else 1.0
-        self._norms = [1 - spec.b + spec.b * p.lengths / self.avgdl for p, _ in parts]
+        self._norms = [(1 - spec.b + spec.b * p.lengths / self.avgdl).astype(np.float64, copy=False) for p, _ in parts]
         self._bases = np.concatenate(([0], np.cumsum([len(p.lengths) for p, _ in parts]))).astype(np.int64)
 
     def df(self, term: str) -> int:

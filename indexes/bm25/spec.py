@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -44,11 +44,11 @@ class BM25:
             the variants' exact idf and term weights as in Kamphuis et al., ECIR 2020
     """
 
-    k1: float = Field(0.9, ge=0)
-    b: float = Field(0.4, ge=0, le=1)
+    k1: Annotated[float, Field(ge=0)] = 0.9
+    b: Annotated[float, Field(ge=0, le=1)] = 0.4
     method: Literal["lucene", "robertson", "atire", "okapi", "l", "plus"] = "lucene"
-    delta: float | None = Field(None, ge=0)
-    epsilon: float = Field(0.25, ge=0)
+    delta: Annotated[float, Field(ge=0)] | None = None
+    epsilon: Annotated[float, Field(ge=0)] = 0.25
     language: str = "auto"
     stop_words: bool = True
     stem: bool = True

@@ -6,11 +6,13 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.indexes.kernels.signatures import BOOL, F64, I32, I64, READ_BOOL, READ_F64, READ_I32, READ_I64
+
 PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS = 0, 1, 2, 3
 """Term weights: tf/(tf+k1 L); the same times k1+1; BM25L; BM25+, the last two less their value at tf = 0."""
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nb.void(READ_I32, READ_I64, I64), cache=True, nogil=True)
 def document_frequencies(ids: NDArray[np.int32], indptr: NDArray[np.int64], df: NDArray[np.int64]) -> None:
     """Count, for each term, the rows that hold it.
 
@@ -26,7 +28,7 @@ def document_frequencies(ids: NDArray[np.int32], indptr: NDArray[np.int64], df: 
                 df[ids[j]] += 1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nb.void(READ_I32, READ_I64, READ_I64, I32, I32), cache=True, nogil=True)
 def invert(
     ids: NDArray[np.int32],
     indptr: NDArray[np.int64],
@@ -53,7 +55,7 @@ def invert(
                 tfs[at[term] - 1] += 1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nb.int64(READ_I32, nb.int64, nb.int64, READ_BOOL), cache=True, nogil=True)
 def count_live(rows: NDArray[np.int32], start: int, end: int, alive: NDArray[np.bool_]) -> int:
     """How many rows of one list are alive."""
     n = 0
@@ -62,7 +64,13 @@ def count_live(rows: NDArray[np.int32], start: int, end: int, alive: NDArray[np.
     return n
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(
+    nb.int64(
+        READ_I64, READ_I64, READ_F64, READ_I32, READ_I32, READ_F64, nb.int64, nb.float64, nb.float64, READ_BOOL, F64, BOOL, I64,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
 def score_lists(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],

@@ -6,6 +6,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.indexes.kernels.signatures import F32, I64, READ_F32, READ_I64
+
 
 @nb.njit(cache=True, nogil=True)
 def _worse(score_a: float, row_a: int, score_b: float, row_b: int) -> bool:
@@ -30,7 +32,7 @@ def _sift_down(scores: NDArray[np.float32], rows: NDArray[np.int64], at: int, si
     scores[at], rows[at] = score, row
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nb.int64(READ_F32, READ_I64, nb.int64, F32, I64), cache=True, nogil=True)
 def top_k(
     scores: NDArray[np.float32], rows: NDArray[np.int64], n: int, out_scores: NDArray[np.float32], out_rows: NDArray[np.int64]
 ) -> int:

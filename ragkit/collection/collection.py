@@ -116,7 +116,7 @@ class Collection:
         return self._snapshot.find(id) is not None
 
     @overload
-    def get(self, ids: str) -> Document: ...
+    def get(self, ids: str) -> Document: ...  # type: ignore[overload-overlap]  # a str is one id, though it is a sequence of str
     @overload
     def get(self, ids: Sequence[str]) -> list[Document]: ...
     def get(self, ids: str | Sequence[str]) -> Document | list[Document]:
@@ -138,7 +138,7 @@ class Collection:
         return Retrieve(index).on(self)
 
     @overload
-    def search(
+    def search(  # type: ignore[overload-overlap]  # a str is one question
         self, query: str | Query, *, k: int = 10, using: str | Stage | None = None, group_by: Literal["document"] | None = None
     ) -> Hits: ...
     @overload

@@ -89,4 +89,6 @@ def inside(root: Path, names: Iterable[str]) -> None:
     for name in names:
         parts = Path(name).parts
         if not parts or Path(name).is_absolute() or ".." in parts:
-            raise CorruptCollectionError(f"{root}: the manifest names {name!r}, which is outside the collection; do not use this collection")
+            raise CorruptCollectionError(
+                f"{root}: the manifest names {name!r}, which is outside the collection; do not use this collection"
+            )

@@ -126,7 +126,8 @@ def parse(path: Path, content: bytes) -> Manifest:
         raise CorruptCollectionError(f"{path} is not the manifest of a ragkit collection")
     if data.get("version") != VERSION:
         raise UnsupportedVersionError(
-            f"{path.parent} was written in format version {data.get('version')}; this ragkit reads version {VERSION}: index again, or use that ragkit"
+            f"{path.parent} was written in format version {data.get('version')}; this ragkit reads version {VERSION}: "
+            "index again, or use that ragkit"
         )
     try:
         manifest = Manifest.model_validate(data)

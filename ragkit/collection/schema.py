@@ -94,7 +94,8 @@ def _infer(name: str, value: Any, document: str) -> str:
     if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
         return "list[str]"
     raise SchemaError(
-        f"field {name!r} of document {document!r} is {type(value).__name__}; metadata is int, float, bool, str, a datetime with a zone or a list of str"
+        f"field {name!r} of document {document!r} is {type(value).__name__}; "
+        "metadata is int, float, bool, str, a datetime with a zone or a list of str"
     )
 
 
@@ -110,4 +111,6 @@ def _convert(name: str, value: Any, inferred: str, kind: str, document: str) -> 
         return list(value) if kind == "list[str]" else value
     hint = " with a time zone" if kind == "instant" else ""
     shown = "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
-    raise SchemaError(f"field {name!r} is {kind}{hint}, but document {document!r} has {shown} ({inferred}); convert it, or use another field name")
+    raise SchemaError(
+        f"field {name!r} is {kind}{hint}, but document {document!r} has {shown} ({inferred}); convert it, or use another field name"
+    )

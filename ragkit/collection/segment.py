@@ -97,7 +97,9 @@ class SegmentBuffer:
     def _passages(self) -> pa.RecordBatch:
         counts = [len(s) for s in self.spans]
         spans = [s for of_one in self.spans for s in of_one]
-        in_bytes = np.concatenate([np.zeros((0, 2), np.int64), *(_byte_spans(d.text, s) for d, s in zip(self.documents, self.spans, strict=True))])
+        in_bytes = np.concatenate(
+            [np.zeros((0, 2), np.int64), *(_byte_spans(d.text, s) for d, s in zip(self.documents, self.spans, strict=True))]
+        )
         return pa.RecordBatch.from_pydict(
             {
                 "document": pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),

@@ -136,7 +136,7 @@ def _sync_records(commit: Commit, root: Path, known: dict[str, _Known], report: 
         commit.delete(id)
     with track("reading corpus", 0, commit.progress) as tracker:
         for document in load_beir(root):
-            commit.upsert(document, stamp)
+            commit.upsert(replace(document, source=path.name), stamp)
             tracker.advance()
     (report.changed if was else report.added).append(path.name)
 

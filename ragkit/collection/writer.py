@@ -33,6 +33,10 @@ SEGMENT_TEXT = 128 << 20
 """Bytes of text after which a segment is written and a new one begun."""
 
 
+UNSTAMPED = SourceStamp()
+"""The stamp of a document that was read from no file."""
+
+
 @dataclass
 class Commit:
     """One version in the making; used by a single thread that holds the writer's lock."""
@@ -56,7 +60,7 @@ class Commit:
         self._fitted = self.base.manifest.fitted
         self._chunker = chunker_of(self.base.manifest)
 
-    def add(self, document: Document, stamp: SourceStamp = SourceStamp()) -> None:
+    def add(self, document: Document, stamp: SourceStamp = UNSTAMPED) -> None:
         """Take in a new document; raises DuplicateIdError or SchemaError and leaves the commit as it was."""
         document = with_id(document)
         if document.id in self._new_ids:
@@ -66,7 +70,7 @@ class Commit:
             raise DuplicateIdError(f"a document with the id {document.id!r} is stored already; use upsert to replace it")
         self._take(document, stamp)
 
-    def upsert(self, document: Document, stamp: SourceStamp = SourceStamp()) -> None:
+    def upsert(self, document: Document, stamp: SourceStamp = UNSTAMPED) -> None:
         """Take in a document, in place of the stored one with its id if there is one."""
         document = with_id(document)
         if document.id in self._new_ids:

@@ -77,7 +77,9 @@ def oracle(spec: BM25, corpus: list[list[str]], query: list[str]) -> dict[int, f
 
 
 @pytest.mark.parametrize("method", METHODS)
-@given(st.lists(texts, min_size=1, max_size=9), texts, st.integers(1, 12), st.sampled_from([(0.9, 0.4), (1.5, 0.75), (1.2, 1.0), (2.0, 0.0)]))
+@given(
+    st.lists(texts, min_size=1, max_size=9), texts, st.integers(1, 12), st.sampled_from([(0.9, 0.4), (1.5, 0.75), (1.2, 1.0), (2.0, 0.0)])
+)
 @settings(max_examples=60)
 def test_scores_are_the_formula(method: str, corpus: list[str], query: str, k: int, kb: tuple[float, float]) -> None:
     spec = BM25(k1=kb[0], b=kb[1], method=method, **PLAIN)
@@ -124,7 +126,7 @@ def real_corpus(data: Path, n: int = 400) -> tuple[list[list[str]], list[list[st
 def test_parity_with_rank_bm25(data: Path, method: str, theirs: type) -> None:
     docs, queries = real_corpus(data)
     ours = searcher(BM25(k1=1.5, b=0.75, method=method, **PLAIN), [" ".join(d) for d in docs])
-    peer = theirs([d for d in docs])
+    peer = theirs(docs)
     for query in queries:
         scores = peer.get_scores(query)
         _, rows, found = ours.search([Query("q", " ".join(query))], k=len(docs), allow=[None])

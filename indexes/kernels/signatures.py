@@ -1,0 +1,22 @@
+"""Array types of the kernels' signatures.
+
+Kernels are compiled for one signature when their module is first imported, and cached on disk: no
+question ever waits for a compiler, and a wrong dtype is refused instead of compiled for. Inputs are
+declared read-only, as mapped files are; a writable array passes for a read-only one.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+
+
+def _read(kind: nb.types.Type) -> nb.types.Array:
+    return nb.types.Array(kind, 1, "C", readonly=True)
+
+
+def _write(kind: nb.types.Type) -> nb.types.Array:
+    return nb.types.Array(kind, 1, "C")
+
+
+READ_BOOL, READ_I32, READ_I64, READ_F32, READ_F64 = map(_read, (nb.bool_, nb.int32, nb.int64, nb.float32, nb.float64))
+BOOL, I32, I64, F32, F64 = map(_write, (nb.bool_, nb.int32, nb.int64, nb.float32, nb.float64))

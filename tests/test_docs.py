@@ -1,0 +1,240 @@
+"""The documentation holds: its code runs, its outputs and help texts are true, its links lead somewhere, its demo answers.
+
+`python tests/test_docs.py --write` puts the generated blocks (help texts, the error tree) into the pages anew.
+In a ```console block a line ``[…]`` stands for any lines of output, and ``…`` for any characters of a line.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import ragkit.errors
+from benchmarks import answers
+from ragkit import Answer, Collection
+from ragkit.cli import main
+from ragkit.evaluation.retrieval import evaluate_index
+from ragkit.pipelines.extractive import Extractive
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("**/*.md"))
+READ = [*PAGES, *(p for p in [ROOT / "README.md"] if p.is_file())]
+
+_BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<kind>\w*)\n(?P<code>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"<!-- not run: .+ -->\n\Z")
+_LINK = re.compile(r"\[[^\]\[]+\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+# question, page of the first citation
+QUESTIONS = [
+    ("What is ragkit?", "index.md"),
+    ("How does ragkit survive a crash?", "storage-and-crashes.md"),
+    ("Which file formats can ragkit read?", "loading-files.md"),
+    ("What happens when two processes write at the same time?", "storage-and-crashes.md"),
+    ("How long are old versions of a collection kept?", "storage-and-crashes.md"),
+    ("Is a damaged file noticed when a collection is opened?", "storage-and-crashes.md"),
+    ("What is the default size of a passage?", "chunking.md"),
+    ("What is a token?", "chunking.md"),
+    ("How do I delete documents?", "collections.md"),
+    ("How can I search for documents rather than passages?", "collections.md"),
+    ("What are the default values of k1 and b?", "bm25.md"),
+    ("Which languages are supported by stemming?", "bm25.md"),
+    ("When does ragkit say that nothing was found?", "answering.md"),
+    ("How is the confidence of an answer computed?", "answering.md"),
+    ("Can I combine the scores of two retrievers?", "pipelines.md"),
+    ("How are ties broken?", "evaluation.md"),
+    ("Does ragkit send telemetry?", "offline.md"),
+    ("How do I add my own index?", "extending.md"),
+    ("What does exit code 2 mean?", "errors.md"),
+    ("Does ragkit run on Windows?", "limits.md"),
+    ("Where does ragkit.open keep the collection?", "getting-started.md"),
+    ("Which types can a metadata value have?", "documents.md"),
+    ("Are symbolic links followed?", "loading-files.md"),
+    ("How do I print JSON from the command line?", "command-line.md"),
+]
+UNANSWERABLE = [
+    "Who won the football world cup of 1990?",
+    "How do I bake bread with sourdough?",
+    "How much does a licence for twenty users cost per month?",
+    "What is the phone number of the support team?",
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: its language, its content, the line of its fence, and whether it is to be run."""
+
+    kind: str
+    code: str
+    line: int
+    run: bool
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(m["kind"], m["code"], text.count("\n", 0, m.start()) + 1, not _NOT_RUN.search(text[: m.start()]))
+        for m in _BLOCK.finditer(text)
+    ]
+
+
+def prose(page: Path) -> str:
+    return _BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def run_console(block: Block, page: Path) -> None:
+    """Run each ``$ ragkit …`` line; what is shown below it must be what it prints."""
+    for command in re.split(r"^(?=\$ )", block.code, flags=re.MULTILINE):
+        line, _, shown = command.partition("\n")
+        if not line.startswith("$ ragkit"):
+            continue
+        done = CliRunner().invoke(main, shlex.split(line)[2:], prog_name="ragkit", terminal_width=80)
+        assert done.exit_code == 0, f"{page.name}: {line}\n{done.output}{done.exception or ''}"
+        if shown.strip():
+            pattern = "".join(r"(?:.*\n)*?" if s == "[…]" else re.escape(s).replace("…", ".*") + r"\n" for s in shown.splitlines())
+            assert re.fullmatch(pattern, done.output), f"{page.name}: {line} printed\n{done.output}\nwhere the page has\n{shown}"
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda p: p.name)
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python and console blocks of a page, in order, in one folder that holds a copy of docs/."""
+    shutil.copytree(DOCS, tmp_path / "docs")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.kind == "python" and block.run:
+            code = "\n" * block.line + block.code  # so that a traceback names the line of the page
+            exec(compile(code, str(page), "exec", dont_inherit=True), names)
+        elif block.kind == "console" and block.run:
+            run_console(block, page)
+
+
+def test_few_blocks_are_not_run() -> None:
+    assert [p.name for p in PAGES for b in blocks(p) if not b.run] == ["evaluation.md"]
+
+
+def help_text(command: str) -> str:
+    done = CliRunner().invoke(main, [*command.split()[1:], "--help"], prog_name="ragkit", terminal_width=80)
+    return str(done.output)
+
+
+def generated() -> dict[tuple[str, str], str]:
+    """(page, heading) → content of the first ```text block below that heading."""
+    found = {("command-line.md", name): help_text(name) for name in ("ragkit", *(f"ragkit {c}" for c in main.commands))}
+    tree = (ragkit.errors.__doc__ or "").split("\n\n")[1]
+    return {**found, ("errors.md", "The tree"): tree + "\n"}
+
+
+def section_block(text: str, heading: str) -> tuple[int, int]:
+    """Where the content of the first ```text block below a heading starts and ends."""
+    found = re.compile(rf"^## {re.escape(heading)}\n(?:(?!^## ).)*?^```text\n(?P<block>.*?)^```$", re.MULTILINE | re.DOTALL).search(text)
+    assert found, f"no ```text block under '## {heading}'"
+    return found.span("block")
+
+
+@pytest.mark.parametrize(("page", "heading"), generated())
+def test_generated_blocks_are_up_to_date(page: str, heading: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    start, end = section_block(text, heading)
+    assert text[start:end] == generated()[page, heading], "run: python tests/test_docs.py --write"
+
+
+def write() -> None:
+    """Put the generated blocks into their pages."""
+    for (page, heading), content in generated().items():
+        path = DOCS / page
+        text = path.read_text(encoding="utf-8")
+        start, end = section_block(text, heading)
+        path.write_text(text[:start] + content + text[end:], encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in _HEADING.findall(prose(page))}
+
+
+@pytest.mark.parametrize("page", READ, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(prose(page)):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name} links to {target}, which does not exist"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}, which has no such heading"
+
+
+def test_every_page_is_on_the_map_and_begins_with_its_title() -> None:
+    linked = set(_LINK.findall(prose(DOCS / "index.md")))
+    for page in PAGES:
+        assert page.read_text(encoding="utf-8").startswith("# "), page.name
+        assert page.name == "index.md" or page.name in linked, f"index.md does not link to {page.name}"
+
+
+@pytest.fixture(scope="module")
+def manual(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    made = Collection.create(tmp_path_factory.mktemp("manual") / "c")
+    assert made.sync(DOCS).skipped == []
+    return made
+
+
+def assert_quotes_are_spans(answer: Answer) -> None:
+    for c in answer.citations:
+        with open(DOCS / c.document, encoding="utf-8", newline="") as file:
+            assert file.read()[c.start : c.end] == c.quote
+        assert " ".join(c.quote.split()) in answer.text
+
+
+@pytest.mark.parametrize(("question", "page"), QUESTIONS)
+def test_the_manual_answers(manual: Collection, question: str, page: str) -> None:
+    answer = manual.ask(question)
+    assert answer.found, answer.trace
+    assert answer.citations[0].document == page, str(answer)
+    assert_quotes_are_spans(answer)
+
+
+@pytest.mark.parametrize("question", UNANSWERABLE)
+def test_the_manual_knows_what_it_does_not_say(manual: Collection, question: str) -> None:
+    answer = manual.ask(question)
+    assert not answer.found, str(answer)
+    assert answer.citations == ()
+    assert_quotes_are_spans(manual.ask(question, reader=Extractive(threshold=0)))
+
+
+def test_the_measures_of_scifact_are_those_shown(data: Path) -> None:
+    found = evaluate_index(data / "scifact", "bm25", ["nDCG@10", "R@100"])
+    for line in str(found).splitlines()[:-1]:  # the last line is the time
+        assert f"\n{line}\n" in (DOCS / "evaluation.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_measures_of_answers_are_those_shown(data: Path) -> None:
+    q = answers.run(data)["quality"]
+    odd = ("abstention_auroc_odd_half", "answered_with_gold_odd_half_default", "answered_without_gold_odd_half_default")
+    low, high = q["xquad-en.gain_points_95"]
+    shown = [
+        f"{q['xquad-en.first_citation_has_answer']:.1%}",
+        f"{q['xquad-en.first_sentence_of_top_hit_has_answer']:.1%}",
+        f"{q['xquad-en.gain_points']:.1f} ({low:.1f} to {high:.1f})",
+        f"{q['xquad-en.answered_at_default_threshold']:.1%}",
+    ]
+    for name in ("xquad-en", "hotpotqa"):
+        auroc, known, unknown = (q[f"{name}.{key}"] for key in odd)
+        shown += [f"{auroc:.3f}", f"{known:.1%}", f"{unknown:.1%}"]
+    rows = re.findall(r"^\| (?:xquad|hotpotqa)?[^|]*\|[^|]*\| ([\d.]+.*?) \|$", prose(DOCS / "answering.md"), re.MULTILINE)
+    assert [r.replace(" %", "%") for r in rows if re.match(r"\d\d\.\d|0\.\d{3}", r)] == shown
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python tests/test_docs.py --write")
+    write()
