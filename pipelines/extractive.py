@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass as validated
 
+from ragkit.pipelines.context import Block, ContextBuilder
 from ragkit.protocols import TermStatistics
 from ragkit.run import Run
 from ragkit.spec import STRICT
@@ -76,7 +77,8 @@ class Extractive:
         at = run.hits_of(q)
         wanted = _weights(question, statistics)
         names = _names(question, mapper)
-        candidates = sorted(_candidates(run.passages_at(at), run.scores[at].tolist(), wanted, names, mapper), key=lambda c: -c.score)
+        context = ContextBuilder().build(run.passages_at(at), run.scores[at].tolist())
+        candidates = sorted(_candidates(context.blocks, wanted, names, mapper), key=lambda c: -c.score)
         trace: dict[str, Any] = {"reader": self.name, "passages": at.stop - at.start, "sentences": len(candidates)}
         confidence = candidates[0].confidence if candidates else 0.0
         language = statistics.analyzer.language
@@ -139,8 +141,7 @@ def _weights(question: str, statistics: TermStatistics) -> dict[str, float]:
 
 
 def _candidates(
-    passages: Sequence[Passage],
-    scores: Sequence[float],
+    blocks: Sequence[Block],
     wanted: Mapping[str, float],
     names: Sequence[Sequence[str]],
     mapper: TermMapper,
@@ -149,8 +150,9 @@ def _candidates(
     if not wanted:
         return
     weights = np.array(list(wanted.values()))
-    top = max((s for s in scores if s > 0), default=1.0)
-    for passage, score in zip(passages, scores, strict=True):
+    top = max((b.score for b in blocks if b.score > 0), default=1.0)
+    for block in blocks:
+        passage = block.passage
         spans = sentence_spans(passage.text)
         terms = [mapper.terms(passage.text[a:b]) for a, b in spans]
         titles = [mapper.terms(h) for h in (passage.title, *passage.headings)]
@@ -158,7 +160,7 @@ def _candidates(
         around = headings.union(*terms)
         named = _share_named(names, [*titles, [t for words in terms for t in words]], wanted)
         about = sum(w for t, w in wanted.items() if t in headings) / weights.sum()
-        value = PASSAGE_SCORE * max(score, 0.0) / top + ABOUT * float(about)
+        value = PASSAGE_SCORE * max(block.score, 0.0) / top + ABOUT * float(about)
         previous: set[str] = set()
         for (start, end), words in zip(spans, terms, strict=True):
             here = set(words)

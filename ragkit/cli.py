@@ -98,6 +98,7 @@ def main() -> None:
 @click.option("--language", default="auto", show_default=True, help="Language of the documents (ISO 639-1), for BM25.")
 @click.option("--chunker", default="auto", show_default=True, help="auto, none, headings, recursive, sentences or tokens.")
 @click.option("--encoding", default=None, help="Encoding of text files that are not UTF-8.")
+@click.option("--max-bytes", default=100_000_000, show_default=True, help="Skip files larger than this, if one file is one document.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that stay inside the folder.")
 @_told
 def index(
@@ -107,6 +108,7 @@ def index(
     language: str,
     chunker: str,
     encoding: str | None,
+    max_bytes: int,
     follow_links: bool,
     as_json: bool,
     quiet: bool,
@@ -122,7 +124,7 @@ def index(
     if not is_collection(output):
         Collection.create(output, indexes=[_spec(i, language) for i in indexes], chunker=_chunker(chunker))
     collection = Collection.open(output)
-    options = LoadOptions(encoding=encoding)
+    options = LoadOptions(encoding=encoding, max_bytes=max_bytes)
     report = collection.sync(paths, options=options, follow_links=follow_links, progress=not quiet and sys.stderr.isatty())
     _report(report, quiet)
     _emit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.types import Answer, Document, Passage, Query, Span
+from ragkit.types import Answer, Document, Query, Span
 
 if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
@@ -42,18 +42,6 @@ class Chunker(Protocol):
     name: ClassVar[str]
 
     def split(self, document: Document) -> list[Span]: ...
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Resolves the rows of a Run. Two runs combine only where their source keys are equal."""
-
-    @property
-    def key(self) -> str: ...
-    def passages(self, rows: NDArray[np.int64]) -> list[Passage]: ...
-    def ids(self, rows: NDArray[np.int64]) -> list[str]: ...
-    def texts(self, rows: NDArray[np.int64]) -> list[str]: ...
-    def document_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]: ...
 
 
 @runtime_checkable

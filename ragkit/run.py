@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 
 from ragkit.errors import InputError, ScaleError, ShapeError, SnapshotMismatch
 from ragkit.types import Passage, Query
-
-if TYPE_CHECKING:
-    from ragkit.protocols import Source
 
 FLOORS: dict[str, float | None] = {
     "none": 0.0,  # queries without hits yet
@@ -30,6 +27,17 @@ FLOORS: dict[str, float | None] = {
     "rank": None,  # positions: they order hits and mean nothing as amounts
 }
 """What a row that a retriever did not return is worth on each scale; None: such scores can't be added."""
+
+
+class Source(Protocol):
+    """Resolves the rows of a Run. Two runs combine only where their source keys are equal."""
+
+    @property
+    def key(self) -> str: ...
+    def passages(self, rows: NDArray[np.int64]) -> list[Passage]: ...
+    def ids(self, rows: NDArray[np.int64]) -> list[str]: ...
+    def texts(self, rows: NDArray[np.int64]) -> list[str]: ...
+    def document_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError, ScaleError
 from ragkit.run import Run, StageReport, order
-from ragkit.types import Query
 
 if TYPE_CHECKING:
-    from ragkit.collection.collection import Collection
+    from ragkit.bound import Bound, Searchable
 
 
 def check_k(k: int) -> int:
@@ -58,7 +56,7 @@ class Stage:
         return replace(out, report=(*out.report, seen))
 
     def __rshift__(self, other: Stage) -> Stage:
-        return Then.of(self, _stage(other, ">>"))
+        return Then.of(self, as_stage(other, ">>"))
 
     def __mod__(self, k: int) -> Stage:
         return Cut(self, check_k(k))
@@ -67,23 +65,26 @@ class Stage:
         return Weighted(self, float(weight))
 
     def __add__(self, other: Stage) -> Stage:
-        return Sum(self, _stage(other, "+"))
+        return Sum(self, as_stage(other, "+"))
 
     def __or__(self, other: Stage) -> Stage:
-        return Union(self, _stage(other, "|"))
+        return Union(self, as_stage(other, "|"))
 
     def __and__(self, other: Stage) -> Stage:
-        return Intersection(self, _stage(other, "&"))
+        return Intersection(self, as_stage(other, "&"))
 
     def __xor__(self, other: Stage) -> Stage:
-        return Concatenation(self, _stage(other, "^"))
+        return Concatenation(self, as_stage(other, "^"))
 
-    def on(self, collection: Collection) -> Bound:
+    def on(self, collection: Searchable) -> Bound:
         """This pipeline over one collection, ready to be called with questions."""
+        from ragkit.bound import Bound  # which compiles stages, and so stands above this file
+
         return Bound(self, collection)
 
 
-def _stage(value: object, operator: str) -> Stage:
+def as_stage(value: object, operator: str) -> Stage:
+    """The value itself, if it is a stage."""
     if not isinstance(value, Stage):
         raise InputError(f"the right side of {operator} must be a stage, got {type(value).__name__}")
     return value
@@ -331,45 +332,3 @@ def _sorted(run: Run) -> Run:
     """The run with each query's hits put in order again (a weight can make float32 scores tie)."""
     hits = [order(run.scores[at], run.rows[at]) + at.start for at in map(run.hits_of, range(len(run)))]
     return run.take(run.indptr, np.concatenate(hits).astype(np.int64)) if hits else run
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A pipeline over a collection: call it with questions. Operators combine pipelines of one collection."""
-
-    stage: Stage
-    collection: Collection
-
-    def __call__(self, queries: str | Query | Sequence[str | Query]) -> Run:
-        """The run of these questions in the collection's current snapshot."""
-        from ragkit.compile import compile_pipeline
-
-        return compile_pipeline(self.stage)(Run.of(queries, self.collection.snapshot))
-
-    def _with(self, other: Any, operator: str) -> Stage:
-        if isinstance(other, Bound):
-            if other.collection is not self.collection:
-                raise InputError(f"{operator} combines pipelines of one collection; bind both to the same object")
-            return other.stage
-        return _stage(other, operator)
-
-    def __rshift__(self, other: Any) -> Bound:
-        return Bound(self.stage >> self._with(other, ">>"), self.collection)
-
-    def __mod__(self, k: int) -> Bound:
-        return Bound(self.stage % k, self.collection)
-
-    def __rmul__(self, weight: float) -> Bound:
-        return Bound(weight * self.stage, self.collection)
-
-    def __add__(self, other: Any) -> Bound:
-        return Bound(self.stage + self._with(other, "+"), self.collection)
-
-    def __or__(self, other: Any) -> Bound:
-        return Bound(self.stage | self._with(other, "|"), self.collection)
-
-    def __and__(self, other: Any) -> Bound:
-        return Bound(self.stage & self._with(other, "&"), self.collection)
-
-    def __xor__(self, other: Any) -> Bound:
-        return Bound(self.stage ^ self._with(other, "^"), self.collection)

@@ -1,7 +1,8 @@
 """The documentation holds: its code runs, its outputs and help texts are true, its links lead somewhere, its demo answers.
 
 `python tests/test_docs.py --write` puts the generated blocks (help texts, the error tree) into the pages anew.
-In a ```console block a line ``[…]`` stands for any lines of output, and ``…`` for any characters of a line.
+In a ```console block a line ``[…]`` stands for any lines of output, and ``…`` for any characters of a line. Of a command
+that names ``path/to/…``, a folder that only its reader has, the usage is checked and the output is not.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ UNANSWERABLE = [
     "How much does a licence for twenty users cost per month?",
     "What is the phone number of the support team?",
 ]
+MANUALS = {
+    "pump.md": "The pump has two gaskets. The outer gasket is replaced every 200 hours of running.\n",
+    "boiler.md": "The boiler is checked in spring. Its valve opens at 3.5 bar.\n",
+    "parking.md": "Staff may park behind building C. Visitors use the front.\n",
+}
 
 
 @dataclass(frozen=True)
@@ -97,29 +103,38 @@ def run_console(block: Block, page: Path) -> None:
         line, _, shown = command.partition("\n")
         if not line.startswith("$ ragkit"):
             continue
-        done = CliRunner().invoke(main, shlex.split(line)[2:], prog_name="ragkit", terminal_width=80)
-        assert done.exit_code == 0, f"{page.name}: {line}\n{done.output}{done.exception or ''}"
-        if shown.strip():
+        arguments = shlex.split(line, comments=True)[2:]
+        done = CliRunner().invoke(main, arguments, prog_name="ragkit", terminal_width=80)
+        placeholder = any(a.startswith("path/to/") and not Path(a).exists() for a in arguments)
+        assert done.exit_code == (1 if placeholder else 0), f"{page.name}: {line}\n{done.output}{done.exception or ''}"
+        if shown.strip() and not placeholder:
             pattern = "".join(r"(?:.*\n)*?" if s == "[…]" else re.escape(s).replace("…", ".*") + r"\n" for s in shown.splitlines())
             assert re.fullmatch(pattern, done.output), f"{page.name}: {line} printed\n{done.output}\nwhere the page has\n{shown}"
 
 
 @pytest.mark.parametrize("page", READ, ids=lambda p: p.name)
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python and console blocks of a page, in order, in one folder that holds a copy of docs/."""
-    shutil.copytree(DOCS, tmp_path / "docs")
-    monkeypatch.chdir(tmp_path)
+    """Python and console blocks of a page, in order, where a copy of docs/ lies; the console sees the files that Python made, too."""
+    python, console = tmp_path / "python", tmp_path / "console"
+    shutil.copytree(DOCS, python / "docs")
+    manuals = python / "path" / "to" / "manuals"  # what the README indexes
+    manuals.mkdir(parents=True)
+    for name, text in MANUALS.items():
+        (manuals / name).write_text(text)
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
         if block.kind == "python" and block.run:
+            monkeypatch.chdir(python)
             code = "\n" * block.line + block.code  # so that a traceback names the line of the page
             exec(compile(code, str(page), "exec", dont_inherit=True), names)
         elif block.kind == "console" and block.run:
+            shutil.copytree(python, console, dirs_exist_ok=True)
+            monkeypatch.chdir(console)
             run_console(block, page)
 
 
-def test_few_blocks_are_not_run() -> None:
-    assert [p.name for p in PAGES for b in blocks(p) if not b.run] == ["evaluation.md"]
+def test_every_block_is_run() -> None:
+    assert [p.name for p in READ for b in blocks(p) if not b.run] == []
 
 
 def help_text(command: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from ragkit.bound import Bound
 from ragkit.collection.files import sync_folder as fsync_folder
 from ragkit.collection.lock import writer_lock
 from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, live, publish
@@ -25,7 +26,7 @@ from ragkit.protocols import Chunker, IndexSpec, Reader
 from ragkit.registry import resolve
 from ragkit.run import Run
 from ragkit.spec import one_line, to_config
-from ragkit.stage import Bound, Retrieve, Stage, check_k
+from ragkit.stage import Retrieve, Stage, check_k
 from ragkit.types import Answer, Document, Query
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Collection:
         folder = Path(path)
         if is_collection(folder):
             raise CollectionExistsError(f"{folder} holds a collection already; open it with Collection.open, or choose another folder")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not (folder.is_dir() and _unfinished(folder)):
             raise CollectionExistsError(f"{folder} is not an empty folder; choose a new one for the collection")
         specs = list(indexes) if indexes is not None else [resolve("indexes", "bm25")()]
         configs = {spec.name: to_config(spec) for spec in specs}
@@ -139,18 +140,23 @@ class Collection:
 
     @overload
     def search(  # type: ignore[overload-overlap]  # a str is one question
-        self, query: str | Query, *, k: int = 10, using: str | Stage | None = None, group_by: Literal["document"] | None = None
+        self, query: str | Query, *, k: int = 10, using: str | Stage | Bound | None = None, group_by: Literal["document"] | None = None
     ) -> Hits: ...
     @overload
     def search(
-        self, query: Sequence[str | Query], *, k: int = 10, using: str | Stage | None = None, group_by: Literal["document"] | None = None
+        self,
+        query: Sequence[str | Query],
+        *,
+        k: int = 10,
+        using: str | Stage | Bound | None = None,
+        group_by: Literal["document"] | None = None,
     ) -> Run: ...
     def search(
         self,
         query: str | Query | Sequence[str | Query],
         *,
         k: int = 10,
-        using: str | Stage | None = None,
+        using: str | Stage | Bound | None = None,
         group_by: Literal["document"] | None = None,
     ) -> Hits | Run:
         """The k best passages of a question (Hits), or of each of several (a Run).
@@ -162,7 +168,9 @@ class Collection:
         check_k(k)
         if group_by not in (None, "document"):
             raise InputError(f'group_by is "document" or None, got {group_by!r}')
-        stage = Retrieve(using or self._snapshot.manifest.pipeline) if not isinstance(using, Stage) else using
+        if isinstance(using, Bound):
+            using = using.stage
+        stage = using if isinstance(using, Stage) else Retrieve(using or self._snapshot.manifest.pipeline)
         single = isinstance(query, str | Query)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run
@@ -178,7 +186,7 @@ class Collection:
                 return best
             depth *= 4
 
-    def ask(self, question: str, *, k: int = 10, using: str | Stage | None = None, reader: str | Reader = "extractive") -> Answer:
+    def ask(self, question: str, *, k: int = 10, using: str | Stage | Bound | None = None, reader: str | Reader = "extractive") -> Answer:
         """Answer a question from the k best passages, with exact citations.
 
         The extractive reader quotes the best-supported sentences and says so where there are none.
@@ -260,6 +268,13 @@ class Collection:
     def __repr__(self) -> str:
         s = self._snapshot
         return f"Collection({str(self.folder)!r}, documents={s.n_documents}, passages={s.n_passages}, generation={s.manifest.generation})"
+
+
+def _unfinished(folder: Path) -> bool:
+    """True for an empty folder, and for what a `create` that was interrupted before its first version left behind."""
+    names = {p.name for p in folder.iterdir()}
+    made = {"segments", "deletes", "manifest-00000000.json", "CURRENT.new"}
+    return names <= made and not any(any((folder / n).iterdir()) for n in ("segments", "deletes") if n in names)
 
 
 def as_document(given: DocumentLike) -> Document:

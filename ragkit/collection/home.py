@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ragkit.collection.collection import Collection
 from ragkit.collection.manifest import is_collection
-from ragkit.errors import InputError
+from ragkit.errors import CollectionExistsError, InputError
 from ragkit.progress import Progress
 
 
@@ -31,6 +31,11 @@ def open_folder(path: str | Path, *, collection: str | Path | None = None, progr
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder of documents, a file, or a collection")
     kept = Path(collection) if collection is not None else home() / "collections" / sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    opened = Collection.open(kept) if is_collection(kept) else Collection.create(kept)
+    try:
+        opened = Collection.open(kept) if is_collection(kept) else Collection.create(kept)
+    except CollectionExistsError:
+        if not is_collection(kept):
+            raise
+        opened = Collection.open(kept)  # another process made it in between
     opened.sync(source, progress=progress)
     return opened

@@ -109,7 +109,7 @@ def _sync_file(commit: Commit, file: SourceFile, was: _Known | None, options: Lo
             return
         documents = load_file(file, options, lambda reason: report.skipped.append(Skipped(file.relative, reason)))
     except (LoadError, MissingDependencyError, OSError) as exc:
-        reason = str(exc) if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
+        reason = str(exc).removeprefix(f"{file.relative}: ") if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
         report.skipped.append(Skipped(file.relative, reason + ("; what was indexed of it before is kept" if was else "")))
         return
     for id in was.ids if was else ():

@@ -6,6 +6,7 @@ is the only step that a reader can see. Whatever fails before it leaves the old 
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ragkit.collection.files import sha256_file, sync_folder, sync_tree
-from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry, publish
+from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry, live, publish
 from ragkit.collection.retention import drop_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
@@ -25,6 +26,8 @@ from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker, IndexSpec
 from ragkit.spec import from_config, to_config
 from ragkit.types import Document, Span
+
+_log = logging.getLogger(__name__)
 
 SMALL_SEGMENT = 256
 """Segments with fewer passages store columns only; indexes read those when they are opened."""
@@ -191,11 +194,16 @@ class Commit:
             }
         )
         publish(self.folder, manifest)
-        drop_old_versions(self.folder)
+        try:
+            drop_old_versions(self.folder)
+        except OSError as exc:  # the new version is live: what could not be removed now goes with a later commit
+            _log.warning("%s: old versions could not be removed (%s)", self.folder, exc)
         return manifest
 
     def abandon(self) -> None:
-        """Remove what was written of a commit that will not be published."""
+        """Remove what was written of a commit that failed, unless it failed after it had become the live version."""
+        if live(self.folder).generation >= self._generation:
+            return
         for segment in self._segments:
             shutil.rmtree(self.folder / "segments" / segment.id, ignore_errors=True)
 

@@ -133,6 +133,7 @@ def test_bad_files_are_reported_and_never_fatal(made: Collection, tmp_path: Path
     assert len(reasons["rows.jsonl"]) == 2
     assert "line 2" in reasons["rows.jsonl"][0]
     assert "symbolic link" in reasons["out.txt"][0]
+    assert not any(reason.startswith(path) for path, of_one in reasons.items() for reason in of_one)
     assert "UTF-8" in reasons["latin.txt"][0]
     assert all("\n" not in r for of_one in reasons.values() for r in of_one)
 
