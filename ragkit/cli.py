@@ -94,9 +94,9 @@ def main() -> None:
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the collection; made if it is new.")
-@click.option("--index", "indexes", multiple=True, default=("bm25",), show_default=True, help="Kind of index; may be repeated.")
-@click.option("--language", default="auto", show_default=True, help="Language of the documents (ISO 639-1), for BM25.")
-@click.option("--chunker", default="auto", show_default=True, help="auto, none, headings, recursive, sentences or tokens.")
+@click.option("--index", "indexes", multiple=True, help="Kind of index of a new collection, default bm25; may be repeated.")
+@click.option("--language", default=None, help="Language of a new collection (ISO 639-1); default decided by the documents.")
+@click.option("--chunker", default=None, help="Of a new collection: auto (default), none, headings, recursive, sentences, tokens.")
 @click.option("--encoding", default=None, help="Encoding of text files that are not UTF-8.")
 @click.option("--max-bytes", default=100_000_000, show_default=True, help="Skip files larger than this, if one file is one document.")
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that stay inside the folder.")
@@ -105,8 +105,8 @@ def index(
     paths: tuple[Path, ...],
     output: Path,
     indexes: tuple[str, ...],
-    language: str,
-    chunker: str,
+    language: str | None,
+    chunker: str | None,
     encoding: str | None,
     max_bytes: int,
     follow_links: bool,
@@ -122,7 +122,9 @@ def index(
         if not path.exists():
             raise InputError(f"{path} does not exist; give a folder of documents or a file")
     if not is_collection(output):
-        Collection.create(output, indexes=[_spec(i, language) for i in indexes], chunker=_chunker(chunker))
+        Collection.create(output, indexes=[_spec(i, language) for i in indexes or ("bm25",)], chunker=_chunker(chunker or "auto"))
+    elif indexes or language or chunker:
+        raise InputError(f"{output} is a collection already, and keeps the settings it was made with; leave them out, or name a new folder")
     collection = Collection.open(output)
     options = LoadOptions(encoding=encoding, max_bytes=max_bytes)
     report = collection.sync(paths, options=options, follow_links=follow_links, progress=not quiet and sys.stderr.isatty())
@@ -134,11 +136,11 @@ def index(
     )
 
 
-def _spec(name: str, language: str) -> Any:
+def _spec(name: str, language: str | None) -> Any:
     from ragkit.registry import resolve
 
     kind = resolve("indexes", name)
-    return kind(language=language) if "language" in kind.__dataclass_fields__ and language != "auto" else kind()
+    return kind(language=language) if language and "language" in kind.__dataclass_fields__ else kind()
 
 
 def _chunker(name: str) -> Any:

@@ -97,7 +97,7 @@ class Hits(Sequence[Hit]):
     def __repr__(self) -> str:
         lines = [f"{len(self)} hits for {self.query!r} ({self.scale})"]
         for h in self:
-            where = " › ".join((h.passage.title or h.id, *h.passage.headings))
+            where = " › ".join(h.passage.path)
             lines.append(f"{h.rank + 1:>3}  {h.score:8.3f}  {h.id}:{h.passage.start}-{h.passage.end}  {where}")
             lines.append(f"               {_short(h.text)}")
         return "\n".join(lines)
@@ -105,7 +105,7 @@ class Hits(Sequence[Hit]):
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{h.rank + 1}</td><td>{h.score:.3f}</td><td>{html.escape(h.id)}<br>{h.passage.start}–{h.passage.end}</td>"
-            f"<td style='text-align:left'><b>{html.escape(' › '.join((h.passage.title, *h.passage.headings)))}</b><br>"
+            f"<td style='text-align:left'><b>{html.escape(' › '.join(h.passage.path))}</b><br>"
             f"{html.escape(_short(h.text, 400))}</td></tr>"
             for h in self
         )

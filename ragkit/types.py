@@ -79,6 +79,16 @@ class Passage:
     source: str = ""
     page: int | None = None
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Title and headings, outermost first; a first heading that only repeats the title is left out.
+
+        >>> Passage("…", "a.md", 0, 1, title="Pumps", headings=("Pumps", "Gaskets")).path
+        ('Pumps', 'Gaskets')
+        """
+        headings = self.headings[1:] if self.headings[:1] == (self.title,) else self.headings
+        return (self.title, *headings) if self.title else headings
+
 
 @dataclass(frozen=True)
 class Query:

@@ -122,6 +122,7 @@ def test_scifact_reaches_the_reference(data: Path) -> None:
         (("index", "{docs}", "-o", "{docs}"), 1, "is not an empty folder"),
         (("index", "{docs}", "-o", "{out}", "--index", "dens"), 1, "no indexes is called 'dens'"),
         (("index", "{docs}", "-o", "{out}", "--language", "xx"), 1, "no language is called 'xx'"),
+        (("index", "{docs}", "-o", "{made}", "--chunker", "tokens"), 1, "keeps the settings it was made with"),
         (("sync", "{docs}"), 1, "holds no collection"),
         (("sync", "{bare}"), 1, "was not made from a folder"),
         (("search", "{made}"), 2, "Missing argument"),

@@ -1,6 +1,6 @@
 """The documentation holds: its code runs, its outputs and help texts are true, its links lead somewhere, its demo answers.
 
-`python tests/test_docs.py --write` puts the generated blocks (help texts, the error tree) into the pages anew.
+`python -m tests.test_docs --write` puts the generated blocks (help texts, the error tree) into the pages anew.
 In a ```console block a line ``[…]`` stands for any lines of output, and ``…`` for any characters of a line. Of a command
 that names ``path/to/…``, a folder that only its reader has, the usage is checked and the output is not.
 """
@@ -160,7 +160,7 @@ def section_block(text: str, heading: str) -> tuple[int, int]:
 def test_generated_blocks_are_up_to_date(page: str, heading: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     start, end = section_block(text, heading)
-    assert text[start:end] == generated()[page, heading], "run: python tests/test_docs.py --write"
+    assert text[start:end] == generated()[page, heading], "run: python -m tests.test_docs --write"
 
 
 def write() -> None:
@@ -251,5 +251,5 @@ def test_the_measures_of_answers_are_those_shown(data: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit("usage: python tests/test_docs.py --write")
+        sys.exit("usage: python -m tests.test_docs --write")
     write()

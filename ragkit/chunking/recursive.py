@@ -1,4 +1,4 @@
-"""Recursive: paragraphs where they fit, else their lines, else sentences, else tokens, packed again into spans."""
+"""Recursive: paragraphs and blocks of code where they fit, else their lines, else sentences, else tokens, packed again into spans."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _SEPARATORS = (
     re.compile(r"(?:(?>\r\n|[\n\r\u2028])[^\S\r\n\u2028]*+(?>\r\n|[\n\r\u2028])|\u2029)\s*+"),  # a blank line
     re.compile(r"[\n\r\u2028\u2029]\s*+"),
 )
+_FENCE_LINE = re.compile(r"^[ \t>]*+(`{3,}+|~{3,}+)([^\r\n]*+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,7 +71,13 @@ def _cut(text: str, start: int, end: int, size: int, level: int, found: list[Pie
         found += sentence_pieces(text, start, end, size)
         return
     parts, at = [], start
+    code = iter(_fenced(text, start, end) if level == 0 else ())
+    fence = next(code, None)
     for separator in _SEPARATORS[level].finditer(text, start, end):
+        while fence is not None and fence[1] <= separator.start():
+            fence = next(code, None)
+        if fence is not None and fence[0] < separator.start():
+            continue  # a blank line in a block of code: code is cut by lines, and only where it does not fit
         parts.append(trim(text, at, separator.start()))
         at = separator.end()
     if not parts:  # no break of this kind: the next finer one, without counting again
@@ -83,6 +90,19 @@ def _cut(text: str, start: int, end: int, size: int, level: int, found: list[Pie
             _cut(text, a, b, size, level + 1, found)
         elif tokens:
             found.append(Piece(a, b, tokens))
+
+
+def _fenced(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Where fenced blocks of code stand, in order; a fence that nothing closes is none."""
+    found: list[tuple[int, int]] = []
+    opening: re.Match[str] | None = None
+    for line in _FENCE_LINE.finditer(text, start, end):
+        if opening is None:
+            opening = line
+        elif line[1].startswith(opening[1]) and not line[2].strip():
+            found.append((opening.start(), line.end()))
+            opening = None
+    return found
 
 
 def tokens_if_fit(text: str, start: int, end: int, size: int) -> int | None:

@@ -116,3 +116,14 @@ def test_headings_inside_the_front_matter_only_lend_their_name() -> None:
     document = markdown(text, body_start=12)
     assert cut(Headings(), document) == ["# Body\nwords"]
     assert cut(Headings(), Document(text, headings=(Heading(0, 1, "Front"),), body_start=12)) == ["# Body\nwords"]
+
+
+def test_a_block_of_code_is_not_cut_at_its_blank_lines() -> None:
+    code = "```python\none = 1\n\n\ntwo = 2\n\nthree = 3\n```"
+    text = f"Words before the code here.\n\n{code}\n\nWords after the code, and more of them."
+    for chunker in (Recursive(size=20), Headings(size=20)):
+        assert code in [text[s.start : s.end] for s in chunker.split(Document(text))]
+    lines = [text[s.start : s.end] for s in Recursive(size=6).split(Document(text))]
+    assert "one = 1" in "\n".join(lines)  # code that does not fit is cut by lines
+    unclosed = text.replace("\n```\n", "\n")
+    assert "two = 2" in [unclosed[s.start : s.end] for s in Recursive(size=5).split(Document(unclosed))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -37,7 +38,7 @@ def test_blocks_are_exact_spans_within_the_budget(passages: list[Passage], budge
         covered.setdefault((b.passage.document, b.passage.headings), []).append((b.passage.start, b.passage.end))
     for spans in covered.values():
         spans.sort()
-        assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))  # nothing twice, nothing left to join
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))  # nothing twice, nothing left to join
     if budget is not None:
         assert context.tokens <= budget
     else:
