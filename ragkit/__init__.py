@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ragkit.run import Run
     from ragkit.stage import Identity, Retrieve, Stage
     from ragkit.text import Analyzer
-    from ragkit.types import Answer, Citation, Document, Passage, Query
+    from ragkit.types import Answer, Citation, Document, Passage, Query, Span
 
 __version__ = "0.1.0"
 
@@ -47,6 +47,7 @@ _LAZY = {
     "Run": "ragkit.run:Run",
     "Sentences": "ragkit.chunking:Sentences",
     "Snapshot": "ragkit.collection:Snapshot",
+    "Span": "ragkit.types:Span",
     "Stage": "ragkit.stage:Stage",
     "SyncReport": "ragkit.collection:SyncReport",
     "Tokens": "ragkit.chunking:Tokens",
@@ -73,6 +74,7 @@ __all__ = [
     "Run",
     "Sentences",
     "Snapshot",
+    "Span",
     "Stage",
     "SyncReport",
     "Tokens",

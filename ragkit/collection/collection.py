@@ -40,10 +40,10 @@ class Collection:
     """An open collection; make one with `create` or `open`. Safe to share between threads."""
 
     def __init__(self, folder: Path, *, lock_timeout: float = 10.0) -> None:
-        self.folder, self.lock_timeout = folder, lock_timeout
+        self.folder, self.lock_timeout = folder.absolute(), lock_timeout  # whatever the working folder becomes
         self.last_sync: SyncReport | None = None
         self._mutex = RLock()
-        self._snapshot = Snapshot.open(folder, live(folder))
+        self._snapshot = Snapshot.open(self.folder, live(folder))
 
     @classmethod
     def create(
@@ -170,7 +170,7 @@ class Collection:
             raise InputError(f'group_by is "document" or None, got {group_by!r}')
         if isinstance(using, Bound):
             using = using.stage
-        stage = using if isinstance(using, Stage) else Retrieve(using or self._snapshot.manifest.pipeline)
+        stage = using if isinstance(using, Stage) else Retrieve(using or self._snapshot.manifest.pipeline, k)
         single = isinstance(query, str | Query)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run

@@ -106,6 +106,14 @@ def test_odd_questions_have_plain_results(collection: Collection) -> None:
         collection.ask("  ")
 
 
+def test_as_many_hits_as_asked_for(tmp_path: Path) -> None:
+    made = Collection.create(tmp_path / "c", chunker=None)
+    made.add([Document("same", id=str(i)) for i in range(1200)])
+    assert len(made.search("same", k=1100)) == 1100
+    assert len(made.search("same", k=5000)) == 1200
+    assert len(made.search("same", k=1100, group_by="document")) == 1100
+
+
 def test_an_empty_collection_answers(tmp_path: Path) -> None:
     made = Collection.create(tmp_path / "c")
     assert len(made.search("anything")) == 0
@@ -164,6 +172,39 @@ def test_versions(collection: Collection, tmp_path: Path) -> None:
     collection.add([Document("one more", id="more")])
     with pytest.raises(SnapshotMismatch):
         run.same_source(collection.search(["cats"]))
+
+
+def test_a_relative_path_outlives_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Collection.create("c")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    made.add([Document("still here", id="a")])
+    assert [d.id for d in Collection.open(tmp_path / "c")] == ["a"]
+
+
+def test_readers_and_a_writer_share_one_object(collection: Collection) -> None:
+    """16 threads search while one adds: every result is that of one whole version."""
+    wrong: list[str] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            run = collection.search(["tally"], k=50)
+            ids = run.ids()
+            if len(ids) % 2 or len(set(ids)) != len(ids) or any(p.text != "one tally" for p in run.passages()):
+                wrong.append(f"{len(ids)} hits")
+
+    readers = [threading.Thread(target=read) for _ in range(16)]
+    for reader in readers:
+        reader.start()
+    for i in range(12):
+        collection.add([Document("one tally", id=f"{i}a"), Document("one tally", id=f"{i}b")])  # always in pairs
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+    assert len(collection.search("tally", k=50)) == 24
 
 
 def test_two_handles_write_in_turn(collection: Collection, tmp_path: Path) -> None:
