@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic.dataclasses import dataclass
 
 from ragkit.progress import Progress
 from ragkit.protocols import Bitmap, Part
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text import Analyzer
 from ragkit.types import Query
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class RankBM25:
     """rank_bm25.BM25Okapi over the live passages, with ragkit's analyzer."""
 

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass as validated
 
 from ragkit.chunking import count_tokens
 from ragkit.errors import ShapeError
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text import sentence_spans
 from ragkit.types import Passage
 
@@ -55,7 +54,7 @@ class Context:
         return "\n\n".join(_fence(n, b.passage, secret) for n, b in enumerate(self.blocks, 1))
 
 
-@validated(frozen=True, config=STRICT)
+@validated
 class ContextBuilder:
     """Joins, orders and cuts the passages of one question.
 

@@ -15,12 +15,11 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from pydantic.dataclasses import dataclass as validated
 
 from ragkit.pipelines.context import Block, ContextBuilder
 from ragkit.protocols import TermStatistics
 from ragkit.run import Run
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text import Analyzer, TermMapper, content_terms, detect, function_words, sentence_spans
 from ragkit.types import Answer, Citation, Passage
 
@@ -54,7 +53,7 @@ FURTHER = 0.75
 """A further sentence is quoted if it scores at least this share of the first."""
 
 
-@validated(frozen=True, config=STRICT)
+@validated
 class Extractive:
     """Quotes the best-supported sentences of a question's hits.
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
 
 from ragkit.errors import InputError, RagkitError
 
@@ -43,20 +42,13 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, debug: bool, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (RagkitError, ValidationError, OSError) as exc:
+        except (RagkitError, OSError) as exc:
             if debug:
                 raise
-            _notice(f"ragkit: {_sentence(exc)}")
+            _notice(f"ragkit: {' '.join(str(exc).split())}")
             sys.exit(1)
 
     return run
-
-
-def _sentence(exc: Exception) -> str:
-    from ragkit.spec import one_line
-
-    text = one_line(exc) if isinstance(exc, ValidationError) else str(exc)
-    return " ".join(text.split())
 
 
 def _report(report: SyncReport, quiet: bool) -> None:

@@ -14,6 +14,7 @@ RagkitError
 │   ├── CollectionExistsError (FileExistsError)   the folder holds one already
 │   ├── CorruptCollectionError (OSError)          a stored file is missing, cut or altered
 │   ├── UnsupportedVersionError                   written by another format version
+│   ├── SnapshotGone                              a pinned version was replaced too long ago to be read on
 │   └── LockedError (TimeoutError)                another writer holds the collection
 ├── LoadError (OSError)                a file could not be read or parsed
 ├── OfflineError (ConnectionError)     the network was asked for while offline
@@ -97,6 +98,10 @@ class CorruptCollectionError(CollectionError, OSError):
 
 class UnsupportedVersionError(CollectionError):
     """The collection was written by another format version."""
+
+
+class SnapshotGone(CollectionError):
+    """A pinned version was replaced so long ago that its files are gone; refresh moves to the live one."""
 
 
 class LockedError(CollectionError, TimeoutError):

@@ -19,11 +19,12 @@ from typing import Any
 from ragkit.errors import OfflineError
 
 _HUB = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-_WATCHED = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
+_WATCHED = {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 
 _lock = threading.Lock()
 _depth = 0
 _installed = False
+_saved: dict[str, str | None] = {}
 
 
 def is_offline() -> bool:
@@ -41,18 +42,31 @@ def offline() -> Iterator[None]:
     Traceback (most recent call last):
     ragkit.errors.OfflineError: network access to 'example.org' was refused: ragkit is offline (RAGKIT_OFFLINE=1 or ragkit.offline())
     """
-    global _depth
-    saved = {name: os.environ.get(name) for name in _HUB}
-    with _lock:
-        _install()
-        _depth += 1
-        os.environ.update(_HUB)
+    _enter()
     try:
         yield
     finally:
-        with _lock:
-            _depth -= 1
-            for name, value in saved.items():
+        _leave()
+
+
+def _enter() -> None:
+    """The first block to go offline saves the hub's switches and sets them."""
+    global _depth
+    with _lock:
+        _install()
+        if _depth == 0:
+            _saved.update({name: os.environ.get(name) for name in _HUB})
+            os.environ.update(_HUB)
+        _depth += 1
+
+
+def _leave() -> None:
+    """The last block to leave restores them."""
+    global _depth
+    with _lock:
+        _depth -= 1
+        if _depth == 0:
+            for name, value in _saved.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
@@ -61,12 +75,8 @@ def offline() -> Iterator[None]:
 
 def obey_environment() -> None:
     """Go offline for good if ``RAGKIT_OFFLINE`` is set to anything but 0; called when ragkit is imported."""
-    global _depth
     if os.environ.get("RAGKIT_OFFLINE", "0") not in ("", "0"):
-        with _lock:
-            _install()
-            _depth += 1
-            os.environ.update(_HUB)
+        _enter()
 
 
 def _install() -> None:
@@ -78,7 +88,7 @@ def _install() -> None:
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if _depth and event in _WATCHED:
-        if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        if event.startswith("socket.get"):
             host = args[0]
         else:
             address = args[1]

@@ -8,12 +8,16 @@ under the entry-point group ``ragkit.<family>``: it adds names and never replace
 from __future__ import annotations
 
 import os
+import sys
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
 from ragkit.errors import MissingDependencyError, UnknownNameError
+
+_SINGULAR = {"indexes": "index"}
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "indexes": {
@@ -48,7 +52,13 @@ def _plugins(family: str) -> dict[str, EntryPoint]:
     if os.environ.get("RAGKIT_PLUGINS") == "0":
         return {}
     built_in = BUILT_IN.get(family, {})
-    return {e.name: e for e in entry_points(group=f"ragkit.{family}") if e.name not in built_in}
+    return {e.name: e for e in _entry_points(f"ragkit.{family}", tuple(sys.path)) if e.name not in built_in}
+
+
+@lru_cache(maxsize=32)
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group; looked up once a search path, for a look-up reads the metadata of every package."""
+    return tuple(entry_points(group=group))
 
 
 def names(family: str) -> list[str]:
@@ -65,7 +75,7 @@ def resolve(family: str, name: str) -> Any:
     plugins = _plugins(family)
     if name in plugins:
         return plugins[name].load()
-    raise UnknownNameError.near(family, name, names(family))
+    raise UnknownNameError.near(_SINGULAR.get(family, family.removesuffix("s")), name, names(family))
 
 
 def need(module: str, *, extra: str, why: str) -> ModuleType:
@@ -78,4 +88,4 @@ def need(module: str, *, extra: str, why: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != module.partition(".")[0]:
             raise
-        raise MissingDependencyError(f"{why} needs the package {module!r}: pip install 'ragkit[{extra}]'") from exc
+        raise MissingDependencyError(f"{why} needs the package {module.partition('.')[0]!r}: pip install 'ragkit[{extra}]'") from exc

@@ -7,14 +7,37 @@ registered, never a Python class.
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from functools import wraps
+from typing import Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ragkit.errors import InputError
 from ragkit.registry import resolve
 
-STRICT = ConfigDict(extra="forbid")
+_Class = TypeVar("_Class")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(Field, dataclasses.field))
+def validated(cls: type[_Class]) -> type[_Class]:
+    """Make a class a frozen dataclass whose arguments are checked.
+
+    An argument that is unknown or does not fit raises InputError, in one sentence that names it.
+    """
+    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid", arbitrary_types_allowed=True))(cls)
+    check = made.__init__
+
+    @wraps(check)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            check(self, *args, **kwargs)
+        except ValidationError as exc:
+            raise InputError(f"{cls.__name__}: {one_line(exc)}") from exc
+
+    made.__init__ = __init__
+    return made  # type: ignore[no-any-return]  # the class itself, as a dataclass
 
 
 def to_config(spec: Any) -> dict[str, Any]:
@@ -35,4 +58,5 @@ def from_config(family: str, config: dict[str, Any]) -> Any:
 
 def one_line(exc: ValidationError) -> str:
     """What pydantic found, in one sentence that names the fields."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in exc.errors())
+    found = ((".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")) for e in exc.errors())
+    return "; ".join(f"{where}: {what}" if where else what for where, what in found)

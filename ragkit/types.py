@@ -12,14 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass as validated
+from ragkit.errors import InputError
+from ragkit.spec import validated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-_STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 class Heading(NamedTuple):
@@ -30,7 +27,7 @@ class Heading(NamedTuple):
     text: str
 
 
-@validated(frozen=True, config=_STRICT)
+@validated
 class Document:
     """One document as it is given to a collection.
 
@@ -52,6 +49,14 @@ class Document:
     headings: tuple[Heading, ...] = ()
     body_start: int = 0
     page_starts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        end = len(self.text)
+        if not 0 <= self.body_start <= end:
+            raise InputError(f"body_start must lie in the text (0 to {end}), got {self.body_start}")
+        for name, starts in (("page_starts", self.page_starts), ("headings", [h.start for h in self.headings])):
+            if any(not 0 <= s <= end for s in starts) or (name == "page_starts" and list(starts) != sorted(starts)):
+                raise InputError(f"{name} must be offsets in the text (0 to {end}), pages in order, got {list(starts)[:5]}")
 
 
 class Span(NamedTuple):
@@ -107,7 +112,7 @@ class Query:
     original: Query | None = None
 
 
-@validated(frozen=True, config=_STRICT)
+@validated
 class Citation:
     """The exact place that supports a statement: ``document.text[start:end] == quote``."""
 
@@ -120,7 +125,7 @@ class Citation:
     score: float = 0.0
 
 
-@validated(frozen=True, config=_STRICT)
+@validated
 class Answer:
     """What a reader says to a question, and what it rests on.
 

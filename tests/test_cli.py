@@ -120,7 +120,7 @@ def test_scifact_reaches_the_reference(data: Path) -> None:
         (("get", "{made}", "nothing"), 1, "no document has the id 'nothing'"),
         (("index", "{nowhere}", "-o", "{out}"), 1, "does not exist; give a folder of documents or a file"),
         (("index", "{docs}", "-o", "{docs}"), 1, "is not an empty folder"),
-        (("index", "{docs}", "-o", "{out}", "--index", "dens"), 1, "no indexes is called 'dens'"),
+        (("index", "{docs}", "-o", "{out}", "--index", "dens"), 1, "no index is called 'dens'"),
         (("index", "{docs}", "-o", "{out}", "--language", "xx"), 1, "no language is called 'xx'"),
         (("index", "{docs}", "-o", "{made}", "--chunker", "tokens"), 1, "keeps the settings it was made with"),
         (("sync", "{docs}"), 1, "holds no collection"),

@@ -30,7 +30,7 @@ def test_every_built_in_name_resolves_to_what_it_says(family: str, name: str) ->
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(UnknownNameError, match="no indexes is called 'bm26'; known: bm25, rank_bm25; did you mean 'bm25'"):
+    with pytest.raises(UnknownNameError, match="no index is called 'bm26'; known: bm25, rank_bm25; did you mean 'bm25'"):
         resolve("indexes", "bm26")
     with pytest.raises(UnknownNameError, match="known: none"):
         resolve("nothing", "x")
@@ -68,7 +68,7 @@ def test_plug_ins_add_names_and_never_replace_one(tmp_path: Path, monkeypatch: p
 
 
 def test_only_the_absence_of_the_package_itself_is_translated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingDependencyError, match=r"reading a thing needs the package 'not_there.sub': pip install 'ragkit\[files\]'"):
+    with pytest.raises(MissingDependencyError, match=r"reading a thing needs the package 'not_there': pip install 'ragkit\[files\]'"):
         need("not_there.sub", extra="files", why="reading a thing")
     (tmp_path / "half_broken.py").write_text("import something_else_missing\n")
     monkeypatch.syspath_prepend(str(tmp_path))

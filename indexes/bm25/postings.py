@@ -83,8 +83,8 @@ class Postings:
             np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
 
     @classmethod
-    def load(cls, folder: Path) -> Postings:
-        """Map what `save` wrote."""
+    def load(cls, folder: Path, n_rows: int) -> Postings:
+        """Map what `save` wrote of a segment of n_rows rows; raises CorruptCollectionError where it can't be right."""
         try:
             terms = pa.ipc.open_file(pa.memory_map(str(folder / "terms.arrow"))).get_batch(0).column("term")
             arrays = {n: np.asarray(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)) for n in _ARRAYS}
@@ -92,9 +92,18 @@ class Postings:
             raise CorruptCollectionError(
                 f"{folder} holds no readable BM25 postings ({exc}); index again, or restore it from a backup"
             ) from exc
-        if any(arrays[n].dtype != kind for n, kind in _ARRAYS.items()) or len(arrays["indptr"]) != len(terms) + 1:
+        made = cls(Terms(terms), **arrays)
+        if any(arrays[n].dtype != kind for n, kind in _ARRAYS.items()) or not made._fits(n_rows):
             raise CorruptCollectionError(f"{folder} holds BM25 postings that do not fit together; index again, or restore it from a backup")
-        return cls(Terms(terms), **arrays)
+        return made
+
+    def _fits(self, n_rows: int) -> bool:
+        """Whether every list lies in the arrays and every row in the segment: the kernels check no bounds."""
+        starts, rows = self.indptr, self.rows
+        if len(starts) != len(self.terms) + 1 or len(rows) != len(self.tfs) or len(self.lengths) != n_rows:
+            return False
+        lists = starts[0] == 0 and starts[-1] == len(rows) and bool((np.diff(starts) >= 0).all())
+        return lists and (len(rows) == 0 or (int(rows.min()) >= 0 and int(rows.max()) < n_rows))
 
 
 def _reporting(texts: Iterable[str], advance: Callable[[], None] | None) -> Iterator[str]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from ragkit.errors import InputError
 from ragkit.indexes.bm25.postings import Postings
 from ragkit.indexes.bm25.searcher import BM25Searcher
 from ragkit.progress import Progress, track
 from ragkit.protocols import Part
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text import Analyzer, detect
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _SAMPLE = 500
 """Passages that decide the language of a collection."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class BM25:
     """Okapi BM25 and its variants.
 
@@ -87,7 +86,7 @@ class BM25:
     def _postings(self, part: Part) -> Postings:
         if part.folder is not None:
             folder = part.folder
-            opened: Postings = part.columns.memo(("bm25", "file"), lambda: Postings.load(folder))
+            opened: Postings = part.columns.memo(("bm25", "file"), lambda: Postings.load(folder, part.columns.n_passages))
             return opened
         made: Postings = part.columns.memo(("bm25", self.analyzer), lambda: Postings.of(part.columns.index_texts(), self.analyzer))
         return made

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass as plain
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from ragkit.chunking.pack import pack
 from ragkit.chunking.recursive import pieces, pieces_of_large, tokens_if_fit
 from ragkit.chunking.size import Piece, body, count_tokens, trim
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.types import Document, Span
 
 SMALL = 20  # tokens below which a section seeks company
@@ -30,7 +29,7 @@ _RULE = r"[ \t]*+(?:={2,}+|-{2,}+|~{3,}+|\^{3,}+|\"{3,}+|#{3,}+|\*{3,}+|\+{3,}+|
 _HEADING = re.compile(rf"(?:{_RULE})?+[^\r\n]*+(?:\r\n|[\r\n]|\Z)(?:{_RULE})?+")
 
 
-@plain(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Section:
     """text[start:end] from one heading to the next; number and parent count headings, -1 is the root."""
 
@@ -43,7 +42,7 @@ class _Section:
     empty: bool  # nothing but the heading
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class Headings:
     """One span a section of `Document.headings`, with the titles of its headings; text before the first heading has none.
 

@@ -6,13 +6,12 @@ import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
 from ragkit.chunking.pack import pack
 from ragkit.chunking.sentences import sentence_pieces
 from ragkit.chunking.size import Piece, body, count_tokens, trim
 from ragkit.chunking.tokens import check_overlap
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.types import Document, Span
 
 # Coarse to fine. A break is atomic, so that one \r\n never counts as two.
@@ -23,7 +22,7 @@ _SEPARATORS = (
 _FENCE_LINE = re.compile(r"^[ \t>]*+(`{3,}+|~{3,}+)([^\r\n]*+)", re.MULTILINE)
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class Recursive:
     """Cuts at the coarsest break whose pieces fit, then joins neighbours up to `size`.
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
 from ragkit.chunking.pack import pack
 from ragkit.chunking.size import Piece, body, count_tokens
 from ragkit.chunking.tokens import check_overlap, token_pieces
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text.sentences import sentence_spans
 from ragkit.types import Document, Span
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class Sentences:
     """Packs whole sentences into spans; a sentence above `size` is cut by tokens.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
 from ragkit.chunking.size import Piece, body, count_tokens, window_pattern
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.types import Document, Span
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class Tokens:
     """Cuts a document every `size` - `overlap` tokens, whatever stands there.
 

@@ -63,10 +63,6 @@ class Collection:
         index_text   template of what is indexed, of {title}, {headings} and {text}
         """
         folder = Path(path)
-        if is_collection(folder):
-            raise CollectionExistsError(f"{folder} holds a collection already; open it with Collection.open, or choose another folder")
-        if folder.exists() and not (folder.is_dir() and _unfinished(folder)):
-            raise CollectionExistsError(f"{folder} is not an empty folder; choose a new one for the collection")
         specs = list(indexes) if indexes is not None else [resolve("indexes", "bm25")()]
         configs = {spec.name: to_config(spec) for spec in specs}
         if not configs or len(configs) != len(specs):
@@ -79,10 +75,14 @@ class Collection:
             indexes=configs,
             pipeline=next(iter(configs)),
         )
-        (folder / "segments").mkdir(parents=True, exist_ok=True)
-        (folder / "deletes").mkdir(exist_ok=True)
-        publish(folder, manifest)
-        fsync_folder(folder.absolute().parent)
+        _refuse_used(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with writer_lock(folder, timeout=10.0):
+            _refuse_used(folder)  # again: another process may have been first
+            (folder / "segments").mkdir(exist_ok=True)
+            (folder / "deletes").mkdir(exist_ok=True)
+            publish(folder, manifest)
+            fsync_folder(folder.absolute().parent)
         return cls(folder)
 
     @classmethod
@@ -101,13 +101,11 @@ class Collection:
         """Move to the live version; True if it is a newer one."""
         with self._mutex:
             manifest = live(self.folder)
-            if manifest.generation == self._snapshot.manifest.generation:
+            mine = self._snapshot.manifest
+            if (manifest.uuid, manifest.generation) == (mine.uuid, mine.generation):
                 return False
-            self._snapshot = self._open(manifest)
+            self._snapshot = Snapshot.open(self.folder, manifest, self._snapshot)
             return True
-
-    def _open(self, manifest: Manifest) -> Snapshot:
-        return Snapshot.open(self.folder, manifest, {v.entry.id: v.columns for v in self._snapshot.views})
 
     def __len__(self) -> int:
         """Live documents."""
@@ -169,6 +167,8 @@ class Collection:
         if group_by not in (None, "document"):
             raise InputError(f'group_by is "document" or None, got {group_by!r}')
         if isinstance(using, Bound):
+            if using.collection is not self:
+                raise InputError("the pipeline is bound to another collection; bind it to this one with .on(collection)")
             using = using.stage
         stage = using if isinstance(using, Stage) else Retrieve(using or self._snapshot.manifest.pipeline, k)
         single = isinstance(query, str | Query)
@@ -218,7 +218,7 @@ class Collection:
                 commit.abandon()
                 raise
             if manifest is not self._snapshot.manifest:
-                self._snapshot = self._open(manifest)
+                self._snapshot = Snapshot.open(self.folder, manifest, self._snapshot)
 
     def add(self, documents: Iterable[DocumentLike], *, progress: Progress = False) -> list[str]:
         """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored."""
@@ -249,19 +249,23 @@ class Collection:
         *,
         options: LoadOptions | None = None,
         follow_links: bool = False,
+        replace: bool = False,
         progress: Progress = False,
     ) -> SyncReport:
         """Bring the collection in step with a folder, a file, a BEIR folder, or several of them, in one commit.
 
         Reads only files that are new or changed; drops documents whose file is gone. Files that
         can't be read are reported with the reason, and what was indexed of them before is kept.
+
+        replace  also drop what was indexed from folders that are not named now, or that have lost all their files;
+                 without it both raise InputError
         """
         from ragkit.collection.sync import sync_folders
         from ragkit.loaders import LoadOptions
 
         roots = [Path(folder)] if isinstance(folder, str | Path) else [Path(f) for f in folder]
         with self._commit(progress, tuple(str(r.resolve()) for r in roots)) as commit:
-            report = sync_folders(commit, roots, options or LoadOptions(), follow_links=follow_links)
+            report = sync_folders(commit, roots, options or LoadOptions(), follow_links=follow_links, replace_roots=replace)
         self.last_sync = report
         return report
 
@@ -270,11 +274,16 @@ class Collection:
         return f"Collection({str(self.folder)!r}, documents={s.n_documents}, passages={s.n_passages}, generation={s.manifest.generation})"
 
 
-def _unfinished(folder: Path) -> bool:
-    """True for an empty folder, and for what a `create` that was interrupted before its first version left behind."""
-    names = {p.name for p in folder.iterdir()}
-    made = {"segments", "deletes", "manifest-00000000.json", "CURRENT.new"}
-    return names <= made and not any(any((folder / n).iterdir()) for n in ("segments", "deletes") if n in names)
+def _refuse_used(folder: Path) -> None:
+    """Raise CollectionExistsError unless the folder is new, empty, or what a `create` that was interrupted left behind."""
+    if is_collection(folder):
+        raise CollectionExistsError(f"{folder} holds a collection already; open it with Collection.open, or choose another folder")
+    if not folder.exists():
+        return
+    names = {p.name for p in folder.iterdir()} if folder.is_dir() else {"(a file)"}
+    made = {"segments", "deletes", "manifest-00000000.json", "CURRENT.new", "writer.lock", "writer.json"}
+    if not names <= made or any(any((folder / n).iterdir()) for n in ("segments", "deletes") if n in names):
+        raise CollectionExistsError(f"{folder} is not an empty folder; choose a new one for the collection")
 
 
 def as_document(given: DocumentLike) -> Document:

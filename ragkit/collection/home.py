@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ragkit.collection.collection import Collection
 from ragkit.collection.manifest import is_collection
@@ -31,11 +32,18 @@ def open_folder(path: str | Path, *, collection: str | Path | None = None, progr
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder of documents, a file, or a collection")
     kept = Path(collection) if collection is not None else home() / "collections" / sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    try:
-        opened = Collection.open(kept) if is_collection(kept) else Collection.create(kept)
-    except CollectionExistsError:
-        if not is_collection(kept):
-            raise
-        opened = Collection.open(kept)  # another process made it in between
+    opened = open_or_create(kept)
     opened.sync(source, progress=progress)
     return opened
+
+
+def open_or_create(path: str | Path, **settings: Any) -> Collection:
+    """The collection at a path, made with these settings (see `Collection.create`) if there is none yet."""
+    if is_collection(Path(path)):
+        return Collection.open(path)
+    try:
+        return Collection.create(path, **settings)
+    except CollectionExistsError:
+        if not is_collection(Path(path)):
+            raise
+        return Collection.open(path)  # another process made it in between

@@ -46,6 +46,15 @@ class SegmentEntry(_Model):
     deletes: str | None = None
 
 
+class FileProblems(_Model):
+    """What a sync left out of a file, or why it read nothing of it; settings is a hash of how it was read."""
+
+    size: int
+    mtime_ns: int
+    settings: str
+    reasons: tuple[str, ...]
+
+
 class Manifest(_Model):
     """One version of a collection. Equal content gives equal bytes."""
 
@@ -62,6 +71,7 @@ class Manifest(_Model):
     pipeline: str = "bm25"
     segments: tuple[SegmentEntry, ...] = ()
     files: dict[str, FileEntry] = Field(default_factory=dict)
+    problems: dict[str, FileProblems] = Field(default_factory=dict)
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

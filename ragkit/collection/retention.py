@@ -1,13 +1,14 @@
 """Old versions: how long a superseded version stays readable.
 
-The last two versions stay, and any that is younger than ten minutes, so that a reader which has just
-opened one can finish; then the manifest goes, and every file that no remaining manifest names.
+The last two versions stay, and any that was replaced less than ten minutes ago, so that a reader which
+had it open can finish; then the manifest goes, and every file that no remaining manifest names.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from ragkit.collection.manifest import Manifest, parse
@@ -21,7 +22,8 @@ def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS) -> No
     """Remove superseded versions; call it under the writer's lock, after a version was published."""
     paths = sorted(folder.glob("manifest-*.json"))
     now = time.time()
-    old = [p for p in paths[:-KEEP_VERSIONS] if now - p.stat().st_mtime >= keep_seconds]
+    replaced = {p: following.stat().st_mtime for p, following in pairwise(paths)}
+    old = [p for p in paths[:-KEEP_VERSIONS] if now - replaced[p] >= keep_seconds]
     if not old:
         return
     try:

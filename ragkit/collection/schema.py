@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TYPES = ("bool", "int", "float", "str", "instant", "list[str]")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)")
 _INT64 = 1 << 63
+_DEPTH = 32
 
 
 class Schema:
@@ -32,29 +33,39 @@ class Schema:
                 raise SchemaError(f"field {name!r} was declared {kind!r}; a field is one of {', '.join(TYPES)}")
             self.fields[name] = kind
 
-    def admit(self, meta: Mapping[str, Any], document: str) -> dict[str, Any]:
+    def admit(self, meta: Mapping[str, Any], document: str, on_clash: Callable[[str, str], None] | None = None) -> dict[str, Any]:
         """The flattened, typed values of one document; None values are absent.
 
-        Nothing is added to the schema unless all of the document's values fit.
+        A value that does not fit raises SchemaError; with on_clash it is left out instead, and (field, sentence) told.
+        Nothing is added to the schema unless the document is admitted.
         """
         values: dict[str, Any] = {}
         found: dict[str, str] = {}
         for name, value in flatten(meta, document):
-            kind = self.fields.get(name)
-            inferred = _infer(name, value, document)
-            if kind is None:
-                found[name] = kind = inferred
-            elif kind == "int" and inferred == "float":
-                found[name] = kind = "float"
-            values[name] = _convert(name, value, inferred, kind, document)
+            if name in values:
+                raise SchemaError(f"document {document!r} has the field {name!r} twice, once nested and once dotted; rename one")
+            try:
+                kind, inferred = self.fields.get(name), _infer(name, value, document)
+                if kind is None or (kind == "int" and inferred == "float"):
+                    kind = inferred
+                values[name] = _convert(name, value, inferred, kind, document)
+            except SchemaError as exc:
+                if on_clash is None:
+                    raise
+                on_clash(name, f"{exc}; the field was left out")
+                continue
+            if kind != self.fields.get(name):
+                found[name] = kind
         self.fields.update(found)
         return values
 
 
 def flatten(meta: Mapping[str, Any], document: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of every value that is not None."""
+    if prefix.count(".") > _DEPTH:
+        raise SchemaError(f"document {document!r}: metadata is nested more than {_DEPTH} levels deep; flatten it")
     for key, value in meta.items():
-        if not isinstance(key, str) or not key:
+        if not isinstance(key, str) or not key or not _is_text(key):
             raise SchemaError(f"document {document!r}: metadata keys are non-empty strings, got {key!r}; rename it")
         if isinstance(value, Mapping):
             yield from flatten(value, document, f"{prefix}{key}.")
@@ -76,6 +87,11 @@ def arrow_type(kind: str) -> pa.DataType:
     }[kind]
 
 
+def _is_text(value: object) -> bool:
+    """False for a string that UTF-8 can't hold."""
+    return not isinstance(value, str) or value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _infer(name: str, value: Any, document: str) -> str:
     if isinstance(value, bool):
         return "bool"
@@ -89,6 +105,8 @@ def _infer(name: str, value: Any, document: str) -> str:
         if value.tzinfo is None:
             raise SchemaError(f"field {name!r} of document {document!r}: {value} has no time zone; give one, as in {value}+00:00")
         return "instant"
+    if not all(map(_is_text, [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ())):
+        raise SchemaError(f"field {name!r} of document {document!r} holds a lone surrogate, which is not text; remove or replace it")
     if isinstance(value, str):
         return "instant" if _INSTANT.fullmatch(value) else "str"
     if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):

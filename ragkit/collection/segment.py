@@ -38,7 +38,7 @@ def text_bytes(document: Document) -> int:
     """Bytes of a document's text in UTF-8; raises InputError where it can't be stored."""
     try:
         size = len(document.text) if document.text.isascii() else len(document.text.encode())
-        document.title.encode()
+        f"{document.id}{document.title}{document.source}".encode()
     except UnicodeEncodeError as exc:
         raise InputError(
             f"document {document.id!r} holds a lone surrogate at character {exc.start}, which is not text; remove or replace it"
@@ -134,6 +134,8 @@ class SegmentColumns:
         self.starts: NDArray[np.int64] = numbers["start"]
         self.ends: NDArray[np.int64] = numbers["end"]
         self._byte_starts, self._byte_ends = numbers["byte_start"], numbers["byte_end"]
+        if self.n_passages and not (self.document_of.min() >= 0 and self.document_of.max() < self.n_documents):
+            raise CorruptCollectionError(f"segment {id}: passages.arrow names documents that are not there; restore it from a backup")
         self._headings = passages.column("headings")
         self._text = documents.column("text")
         _, offsets, self._text_bytes = self._text.buffers()

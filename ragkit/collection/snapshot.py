@@ -5,7 +5,7 @@ Rows count through the segments in their order; a row never means another passag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ragkit.collection.files import check_size
 from ragkit.collection.manifest import Manifest, SegmentEntry
 from ragkit.collection.segment import SegmentColumns
-from ragkit.errors import CorruptCollectionError, UnknownNameError
+from ragkit.errors import CorruptCollectionError, SnapshotGone, UnknownNameError
 from ragkit.protocols import Bitmap, Searcher, TermStatistics
 from ragkit.spec import from_config
 from ragkit.types import Document, Passage, Query
@@ -62,17 +62,22 @@ class Snapshot:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest, known: Mapping[str, SegmentColumns] | None = None) -> Snapshot:
-        """Map a version's files, reusing columns that another snapshot of the collection has mapped already.
+    def open(cls, folder: Path, manifest: Manifest, before: Snapshot | None = None) -> Snapshot:
+        """Map a version's files, reusing what an earlier snapshot of the same collection has checked and mapped.
 
         Sizes of all files are checked first, so a cut file is refused before it is mapped.
         """
+        if before is not None and before.manifest.uuid != manifest.uuid:  # another collection was made in its place
+            before = None
+        checked = before.manifest.files if before else {}
         for name, entry in manifest.files.items():
-            check_size(folder / name, entry.size)
+            if checked.get(name) != entry:
+                check_size(folder / name, entry.size)
+        known = {v.entry.id: v.columns for v in before.views} if before else {}
         views = []
         for segment in manifest.segments:
             path = folder / "segments" / segment.id
-            columns = (known or {}).get(segment.id) or SegmentColumns.open(path, manifest.index_text)
+            columns = known.get(segment.id) or SegmentColumns.open(path, manifest.index_text)
             if (columns.n_documents, columns.n_passages) != (segment.documents, segment.passages):
                 raise CorruptCollectionError(
                     f"{path} holds {columns.n_documents} documents and {columns.n_passages} passages where the manifest says "
@@ -155,7 +160,15 @@ class Snapshot:
             if index not in self._searchers:
                 spec = from_config("indexes", self.manifest.indexes[index])
                 parts = [IndexPart(v.columns, v.folder / index if index in v.entry.indexes else None, v.alive) for v in self.views]
-                self._searchers[index] = spec.open(parts)
+                try:
+                    self._searchers[index] = spec.open(parts)
+                except CorruptCollectionError as exc:
+                    if (self.folder / self.manifest.name).exists():
+                        raise
+                    raise SnapshotGone(
+                        f"version {self.manifest.generation} of {self.folder} was replaced more than ten minutes ago "
+                        "and its files are gone; call refresh()"
+                    ) from exc
             return self._searchers[index]
 
     def search_index(

@@ -1,7 +1,8 @@
-"""Keep a collection in step with a folder: read only what changed, commit once.
+"""Keep a collection in step with its folders: read only what changed, commit once, lose nothing unasked.
 
 A file is unchanged if its size and modification time are those of the last sync, or failing that
-if its sha256 is. A file that can no longer be read keeps what was indexed of it.
+if its sha256 is. A file that can no longer be read keeps what was indexed of it. What was left out of a
+file is remembered with it and reported again by every sync, until the file changes.
 """
 
 from __future__ import annotations
@@ -9,19 +10,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from ragkit import __version__
 from ragkit.collection.files import sha256_file
+from ragkit.collection.manifest import FileProblems
 from ragkit.collection.segment import SourceStamp
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.writer import Commit
 from ragkit.errors import InputError, LoadError, MissingDependencyError, RagkitError
-from ragkit.loaders import LoadOptions, Skipped, SourceFile, is_beir, load_beir, load_file, walk
+from ragkit.loaders import LoadOptions, Skipped, SourceFile, is_beir, load_file, loader_for, walk
 from ragkit.progress import track
+from ragkit.types import Document
 
 _CLOCK_GRAIN_NS = 2_000_000_000
 """A file written this shortly before it was read may change again within one tick of its clock."""
+
+_RECORD_FILES = ("jsonl", "csv", "parquet")
+_REASONS = 20
+"""Reasons that are remembered of one file."""
 
 
 @dataclass(frozen=True)
@@ -57,88 +66,149 @@ class _Known:
     ids: list[str]
 
 
-def sync_folders(commit: Commit, roots: Sequence[Path], options: LoadOptions, *, follow_links: bool) -> SyncReport:
+def sync_folders(commit: Commit, roots: Sequence[Path], options: LoadOptions, *, follow_links: bool, replace_roots: bool) -> SyncReport:
     """Bring a commit's collection in step with folders or files; the caller publishes.
 
-    With several roots the paths begin with each root's own name.
+    With several roots the paths begin with each root's own name. What was indexed from a root that is not among
+    them, or that has lost all its files, is dropped only with replace_roots.
     """
-    report = SyncReport()
-    known = _known(commit.base)
-    if len(roots) == 1 and is_beir(roots[0]):
-        _sync_records(commit, roots[0], known, report)
-        return report
-    files = _walk_all(roots, follow_links, report.skipped)
-    seen = {f.relative for f in files}
-    hidden = tuple(s.path for s in report.skipped)  # what can't be looked at now is not gone
-    with track("reading files", len(files), commit.progress) as tracker:
-        for file in files:
-            _sync_file(commit, file, known.get(file.relative), options, report)
-            tracker.advance()
-    for source, was in known.items():
-        if source not in seen and not any(source == path or source.startswith(f"{path}/") for path in hidden):
-            for id in was.ids:
-                commit.delete(id)
-            report.removed.append(source)
-    return report
+    return _Sync(commit, options).run(roots, follow_links, replace_roots)
+
+
+class _Sync:
+    def __init__(self, commit: Commit, options: LoadOptions) -> None:
+        self.commit, self.options = commit, options
+        self.report = SyncReport()
+        self._known = _known(commit.base)
+        self._noted = commit.base.manifest.problems
+        self._problems: dict[str, FileProblems] = {}
+        self._settings = sha256(f"{__version__} {options!r}".encode()).hexdigest()[:16]
+
+    def run(self, roots: Sequence[Path], follow_links: bool, replace_roots: bool) -> SyncReport:
+        files = _walk_all(roots, follow_links, self.report.skipped)
+        if not replace_roots:
+            self._refuse_other_roots(roots)
+        if self._known and not (files or self.report.skipped or replace_roots):
+            raise InputError(
+                f"{', '.join(map(str, roots))} holds no files any more, and {len(self._known)} were indexed from it; if that is meant, "
+                f"sync with replace=True (ragkit sync {self.commit.folder} --replace)"
+            )
+        seen = {f.relative for f in files}
+        hidden = tuple(s.path for s in self.report.skipped)  # what can't be looked at now is not gone
+        with track("reading files", len(files), self.commit.progress) as tracker:
+            for file in files:
+                self._file(file, self._known.get(file.relative))
+                tracker.advance()
+        for source, was in self._known.items():
+            if source not in seen and not any(source == path or source.startswith(f"{path}/") for path in hidden):
+                for id in was.ids:
+                    self.commit.delete(id)
+                self.report.removed.append(source)
+        self.commit.problems = self._problems
+        return self.report
+
+    def _refuse_other_roots(self, roots: Sequence[Path]) -> None:
+        lost = sorted(set(self.commit.base.manifest.roots) - {str(r.resolve()) for r in roots})
+        if lost and self._known:
+            raise InputError(
+                f"{self.commit.folder} holds the files of {', '.join(lost)}; name {'it' if len(lost) == 1 else 'them'} too to keep "
+                "them, use another collection, or drop them with replace=True (--replace)"
+            )
+
+    def _file(self, file: SourceFile, was: _Known | None) -> None:
+        noted = self._noted.get(file.relative)
+        same = (file.size, file.mtime_ns)
+        if was and (was.stamp.size, was.stamp.mtime_ns) == same:
+            self._unchanged(file, noted)
+        elif not was and noted and (noted.size, noted.mtime_ns) == same and noted.settings == self._settings:
+            self._note(file, noted)
+        else:
+            self._read(file, was, noted)
+
+    def _unchanged(self, file: SourceFile, noted: FileProblems | None) -> None:
+        self.report.unchanged.append(file.relative)
+        if noted:
+            self._note(file, noted)
+
+    def _note(self, file: SourceFile, noted: FileProblems) -> None:
+        """Report again what is known of a file, and remember it."""
+        self._problems[file.relative] = noted
+        self.report.skipped.extend(Skipped(file.relative, reason) for reason in noted.reasons)
+
+    def _read(self, file: SourceFile, was: _Known | None, noted: FileProblems | None) -> None:
+        problems: list[str] = []
+        remembered = True
+        try:
+            loader = loader_for(file.path)
+            too_large = file.size > self.options.max_bytes and loader not in _RECORD_FILES
+            # hashed before it is read: a file that changes in between is read again by the next sync
+            stamp = SourceStamp("" if too_large or loader is None else sha256_file(file.path), file.size, _trusted(file))
+            if was and was.stamp.sha256 == stamp.sha256:
+                self._unchanged(file, noted)
+                return
+            documents = load_file(file, self.options, problems.append)
+        except (LoadError, MissingDependencyError, OSError) as exc:
+            reason = str(exc).removeprefix(f"{file.relative}: ") if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
+            problems = [reason + ("; what was indexed of it before is kept" if was else "")]
+            remembered = isinstance(exc, LoadError) and loader_for(file.path) is not None and not was
+        else:
+            self._take(file, was, documents, stamp, problems)
+        if problems:
+            reasons = (*problems[:_REASONS], *([f"… and {len(problems) - _REASONS} more"] if len(problems) > _REASONS else []))
+            found = FileProblems(size=file.size, mtime_ns=_trusted(file), settings=self._settings, reasons=reasons)
+            self.report.skipped.extend(Skipped(file.relative, reason) for reason in reasons)
+            if remembered:
+                self._problems[file.relative] = found
+
+    def _take(self, file: SourceFile, was: _Known | None, documents: list[Document], stamp: SourceStamp, problems: list[str]) -> None:
+        """Put a file's documents in place of those that were indexed of it; one that can't be taken leaves its old one."""
+        clashes: dict[str, list[str]] = {}
+        settled: set[str] = set()
+        taken = 0
+        for document in documents:
+            try:
+                self.commit.upsert(document, stamp, on_clash=lambda name, told: clashes.setdefault(name, []).append(told))
+                taken += 1
+            except InputError as exc:
+                problems.append(str(exc))
+            settled.add(document.id)
+        for told in clashes.values():
+            problems.append(told[0] + (f" (and of {len(told) - 1} more documents)" if len(told) > 1 else ""))
+        if taken or was:
+            (self.report.changed if was else self.report.added).append(file.relative)
+        for id in was.ids if was else ():
+            if id not in settled:
+                self.commit.delete(id)
 
 
 def _walk_all(roots: Sequence[Path], follow_links: bool, skipped: list[Skipped]) -> list[SourceFile]:
     if len(roots) == 1:
-        return walk(roots[0], follow_links=follow_links, report=skipped)
+        return _walk(roots[0], follow_links, skipped)
     names = [root.resolve().name for root in roots]
     if len(set(names)) != len(names):
         raise InputError(f"folders indexed together need different names, got {', '.join(map(str, roots))}; index their parent instead")
     files: list[SourceFile] = []
     for name, root in zip(names, roots, strict=True):
         left_out: list[Skipped] = []
-        found = walk(root, follow_links=follow_links, report=left_out)
+        found = _walk(root, follow_links, left_out)
         inner = root.is_dir()  # a file's relative path is its name already
         files += [replace(f, relative=f"{name}/{f.relative}") if inner else f for f in found]
         skipped += [replace(s, path=f"{name}/{s.path}") if inner else s for s in left_out]
     return files
 
 
-def _sync_file(commit: Commit, file: SourceFile, was: _Known | None, options: LoadOptions, report: SyncReport) -> None:
-    if was and (was.stamp.size, was.stamp.mtime_ns) == (file.size, file.mtime_ns):
-        report.unchanged.append(file.relative)
-        return
-    try:
-        stamp = SourceStamp(sha256_file(file.path), file.size, _trusted(file))
-        if was and was.stamp.sha256 == stamp.sha256:
-            report.unchanged.append(file.relative)
-            return
-        documents = load_file(file, options, lambda reason: report.skipped.append(Skipped(file.relative, reason)))
-    except (LoadError, MissingDependencyError, OSError) as exc:
-        reason = str(exc).removeprefix(f"{file.relative}: ") if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
-        report.skipped.append(Skipped(file.relative, reason + ("; what was indexed of it before is kept" if was else "")))
-        return
-    for id in was.ids if was else ():
-        commit.delete(id)
-    for document in documents:
-        try:
-            commit.upsert(document, stamp)
-        except InputError as exc:
-            report.skipped.append(Skipped(file.relative, str(exc)))
-    (report.changed if was else report.added).append(file.relative)
-
-
-def _sync_records(commit: Commit, root: Path, known: dict[str, _Known], report: SyncReport) -> None:
-    """A BEIR folder is one corpus file: its documents are taken anew where the file changed."""
-    path = next(p for p in (root / "corpus.jsonl", root / "corpus.jsonl.gz") if p.is_file())
-    stat = path.stat()
-    was = known.get(path.name)
-    file = SourceFile(path, path.name, stat.st_size, stat.st_mtime_ns)
-    stamp = SourceStamp(sha256_file(path), stat.st_size, _trusted(file))
-    if was and was.stamp.sha256 == stamp.sha256:
-        report.unchanged.append(path.name)
-        return
-    for id in was.ids if was else ():
-        commit.delete(id)
-    with track("reading corpus", 0, commit.progress) as tracker:
-        for document in load_beir(root):
-            commit.upsert(replace(document, source=path.name), stamp)
-            tracker.advance()
-    (report.changed if was else report.added).append(path.name)
+def _walk(root: Path, follow_links: bool, skipped: list[Skipped]) -> list[SourceFile]:
+    """The files of one root; of a BEIR folder the corpus keeps its own ids, and queries and judgements are left out."""
+    files = walk(root, follow_links=follow_links, report=skipped)
+    if not is_beir(root):
+        return files
+    kept: list[SourceFile] = []
+    for file in files:
+        if file.relative.startswith(("queries.jsonl", "qrels/")):
+            skipped.append(Skipped(file.relative, "queries and judgements of a test set are not indexed"))
+        else:
+            kept.append(replace(file, alone=True) if file.relative in ("corpus.jsonl", "corpus.jsonl.gz") else file)
+    return kept
 
 
 def _trusted(file: SourceFile) -> int:
@@ -156,6 +226,6 @@ def _known(snapshot: Snapshot) -> dict[str, _Known]:
 def _sources(snapshot: Snapshot) -> Iterator[tuple[str, SourceStamp, str]]:
     for view in snapshot.views:
         columns = [view.columns.column(n).to_pylist() for n in ("source", "source_sha256", "source_size", "source_mtime_ns", "id")]
-        for row, (source, sha256, size, mtime_ns, id) in enumerate(zip(*columns, strict=True)):
+        for row, (source, digest, size, mtime_ns, id) in enumerate(zip(*columns, strict=True)):
             if source and view.is_live(row):
-                yield source, SourceStamp(sha256, size, mtime_ns), id
+                yield source, SourceStamp(digest, size, mtime_ns), id

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from ragkit.collection.files import sha256_file, sync_folder, sync_tree
-from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry, live, publish
+from ragkit.collection.files import sha256_file, sync_file, sync_folder, sync_tree
+from ragkit.collection.manifest import FileEntry, FileProblems, Manifest, SegmentEntry, live, publish
 from ragkit.collection.retention import drop_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
@@ -50,6 +51,7 @@ class Commit:
     roots: tuple[str, ...] = ()
     added: list[str] = field(default_factory=list)
     deleted: int = 0
+    problems: dict[str, FileProblems] | None = None
 
     def __post_init__(self) -> None:
         self._schema = Schema(self.base.manifest.data_schema)
@@ -58,6 +60,7 @@ class Commit:
         self._dead: dict[int, set[int]] = {}
         self._segments: list[SegmentEntry] = []
         self._files: dict[str, FileEntry] = {}
+        self._made: list[Path] = []
         self._generation = self.base.manifest.generation + 1
         self._indexes: dict[str, IndexSpec] = {n: from_config("indexes", c) for n, c in self.base.manifest.indexes.items()}
         self._fitted = self.base.manifest.fitted
@@ -73,13 +76,16 @@ class Commit:
             raise DuplicateIdError(f"a document with the id {document.id!r} is stored already; use upsert to replace it")
         self._take(document, stamp)
 
-    def upsert(self, document: Document, stamp: SourceStamp = UNSTAMPED) -> None:
-        """Take in a document, in place of the stored one with its id if there is one."""
+    def upsert(self, document: Document, stamp: SourceStamp = UNSTAMPED, on_clash: Callable[[str, str], None] | None = None) -> None:
+        """Take in a document, in place of the stored one with its id if there is one.
+
+        on_clash  told of each metadata value that does not fit its field and was left out; without it that raises
+        """
         document = with_id(document)
         if document.id in self._new_ids:
             raise DuplicateIdError(f"the id {document.id!r} was given twice; give each document its own")
         at = self.base.find(document.id)
-        self._take(document, stamp)
+        self._take(document, stamp, on_clash)
         if at is not None:
             self._kill(*at)
 
@@ -96,10 +102,10 @@ class Commit:
         self.deleted += row not in dead
         dead.add(row)
 
-    def _take(self, document: Document, stamp: SourceStamp) -> None:
+    def _take(self, document: Document, stamp: SourceStamp, on_clash: Callable[[str, str], None] | None = None) -> None:
         size = text_bytes(document)
         spans = self._spans(document)
-        meta = self._schema.admit(document.meta, document.id)
+        meta = self._schema.admit(document.meta, document.id, on_clash)
         self._buffer.append(document, spans, meta, stamp, size)
         self._new_ids.add(document.id)
         self.added.append(document.id)
@@ -120,10 +126,11 @@ class Commit:
         path = self.folder / "segments" / name
         if path.exists():  # left by a writer that died before it published
             shutil.rmtree(path)
+        self._made.append(path)
         n_documents, n_passages = self._buffer.write(path, self._schema)
         self._buffer = SegmentBuffer()
         columns = SegmentColumns.open(path, self.base.manifest.index_text)
-        if not self._fitted:
+        if not self._fitted and (n_passages >= SMALL_SEGMENT or _tells(columns)):
             self._indexes = {n: spec.fit(columns) for n, spec in self._indexes.items()}
             self._fitted = True
         built: list[str] = []
@@ -153,7 +160,8 @@ class Commit:
         """Write what is left, sync it, and make it the live version; unchanged content keeps the old version."""
         self._flush()
         old = self.base.manifest
-        if not self._segments and not self._dead and self.roots in ((), old.roots):
+        problems = old.problems if self.problems is None else self.problems
+        if not self._segments and not self._dead and self.roots in ((), old.roots) and problems == old.problems:
             return old
         kept: list[SegmentEntry] = []
         gone: set[str] = set()
@@ -169,7 +177,9 @@ class Commit:
                 gone.update(f for f in old.files if f.startswith(f"segments/{entry.id}/"))
                 continue
             file = self.folder / "deletes" / f"{entry.id}-{self._generation:08d}.npy"
+            self._made.append(file)
             np.save(file, np.packbits(~live), allow_pickle=False)
+            sync_file(file)
             self._record(file)
             kept.append(
                 entry.model_copy(
@@ -180,7 +190,7 @@ class Commit:
                     }
                 )
             )
-        sync_tree(self.folder / "deletes")
+        sync_folder(self.folder / "deletes")
         sync_folder(self.folder / "segments")
         manifest = old.model_copy(
             update={
@@ -190,9 +200,11 @@ class Commit:
                 "indexes": {n: to_config(s) for n, s in self._indexes.items()},
                 "fitted": self._fitted,
                 "segments": (*kept, *self._segments),
+                "problems": problems,
                 "files": {**{n: f for n, f in old.files.items() if n not in gone}, **self._files},
             }
         )
+        self._made.append(self.folder / manifest.name)
         publish(self.folder, manifest)
         try:
             drop_old_versions(self.folder)
@@ -204,8 +216,11 @@ class Commit:
         """Remove what was written of a commit that failed, unless it failed after it had become the live version."""
         if live(self.folder).generation >= self._generation:
             return
-        for segment in self._segments:
-            shutil.rmtree(self.folder / "segments" / segment.id, ignore_errors=True)
+        for path in self._made:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def with_id(document: Document) -> Document:
@@ -219,6 +234,11 @@ def with_id(document: Document) -> Document:
 def chunker_of(manifest: Manifest) -> Chunker | str | None:
     """The collection's chunker: "auto" chooses by document, None keeps documents whole."""
     return from_config("chunkers", manifest.chunker) if isinstance(manifest.chunker, dict) else manifest.chunker
+
+
+def _tells(columns: SegmentColumns) -> bool:
+    """Whether there is enough text to decide on a language; until there is, small segments can wait."""
+    return sum(c.isalpha() for text in islice(columns.index_texts(), 20) for c in text[:1000]) >= 40
 
 
 def _auto(document: Document) -> Chunker:

@@ -12,11 +12,10 @@ from functools import cache
 from typing import Protocol
 
 from pydantic import field_validator
-from pydantic.dataclasses import dataclass
 
 from ragkit.errors import UnknownNameError
 from ragkit.registry import need
-from ragkit.spec import STRICT
+from ragkit.spec import validated
 from ragkit.text.stop_words import stop_list
 from ragkit.text.words import identifier_parts, words
 
@@ -41,7 +40,7 @@ def languages() -> frozenset[str]:
     return frozenset([code for code, name in ALGORITHMS.items() if name in installed]).union(UNSTEMMED)
 
 
-@dataclass(frozen=True, config=STRICT)
+@validated
 class Analyzer:
     """How text becomes terms.
 

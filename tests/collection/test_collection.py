@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 import threading
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import ragkit.collection.writer as writer
 from ragkit import BM25, Collection, Document, Retrieve, Tokens
 from ragkit.collection.files import sha256_bytes
+from ragkit.collection.home import open_or_create
 from ragkit.collection.retention import drop_old_versions
 from ragkit.errors import (
     Cancelled,
@@ -26,6 +29,7 @@ from ragkit.errors import (
     LockedError,
     NotACollectionError,
     SchemaError,
+    SnapshotGone,
     SnapshotMismatch,
     UnknownNameError,
     UnsupportedVersionError,
@@ -323,6 +327,137 @@ def test_damage_is_refused(tmp_path: Path) -> None:
                 Collection.open(made.folder)
         path.write_bytes(whole)
     assert len(Collection.open(made.folder)) == 2
+
+
+def test_altered_postings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels check no bounds, so what they are given is checked: a file of the right size with wrong numbers in it."""
+    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    made = Collection.create(tmp_path / "c", chunker=None)
+    made.add([Document(f"{w} common", id=w) for w in WORDS])
+    part = made.folder / "segments" / made.snapshot.manifest.segments[0].id / "bm25"
+    for name, value in (("rows", 2_000_000_000), ("rows", -1), ("indptr", 1 << 40), ("indptr", -5)):
+        whole = (part / f"{name}.npy").read_bytes()
+        array = np.load(part / f"{name}.npy")
+        array[-1] = value
+        np.save(part / f"{name}.npy", array)
+        with pytest.raises(CorruptCollectionError, match="do not fit together"):
+            Collection.open(made.folder).search("common")
+        (part / f"{name}.npy").write_bytes(whole)
+    np.save(part / "tfs.npy", np.load(part / "tfs.npy").astype(np.int64)[: len(np.load(part / "tfs.npy")) // 2])
+    with pytest.raises(CorruptCollectionError):
+        Collection.open(made.folder).search("common")
+
+
+def test_a_reader_keeps_a_version_that_was_replaced_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However old a version is: its time begins to run when it is replaced."""
+    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    made = Collection.create(tmp_path / "c", chunker=None)
+    made.add([Document(f"{w} common", id=w) for w in WORDS])
+    for path in made.folder.rglob("*"):
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    reader = Collection.open(made.folder)
+    for step in range(3):
+        made.upsert([Document(f"{w} common {step}", id=w) for w in WORDS])
+    assert len(reader.search("common", k=20)) == len(WORDS)  # its index part was opened only now
+
+    late = Collection.open(made.folder)
+    made.upsert([Document(f"{w} common", id=w) for w in WORDS])
+    made.upsert([Document(f"{w} common", id=w) for w in WORDS])
+    drop_old_versions(made.folder, keep_seconds=0)
+    with pytest.raises(SnapshotGone, match="call refresh"):
+        late.search("common")
+    assert late.refresh()
+    assert len(late.search("common", k=20)) == len(WORDS)
+
+
+def test_a_collection_made_anew_in_the_same_place(tmp_path: Path) -> None:
+    stale = Collection.create(tmp_path / "c")
+    stale.add([Document("from before", id="before")])
+    shutil.rmtree(tmp_path / "c")
+    fresh = Collection.create(tmp_path / "c")
+    fresh.add([Document("from after", id="after")])
+    stale.add([Document("through the old handle", id="more")])
+    assert sorted(d.id for d in Collection.open(tmp_path / "c")) == ["after", "more"]
+    assert fresh.refresh()
+    assert sorted(d.id for d in stale) == ["after", "more"]
+
+
+def test_two_that_create_at_once_share_one_collection(tmp_path: Path) -> None:
+    for n in range(6):
+        start = threading.Barrier(3)
+        failed: list[BaseException] = []
+
+        def make(who: str, n: int = n, start: threading.Barrier = start, failed: list[BaseException] = failed) -> None:
+            try:
+                start.wait()
+                open_or_create(tmp_path / f"{n}").add([Document(f"by {who}", id=who)])
+            except BaseException as exc:
+                failed.append(exc)
+
+        makers = [threading.Thread(target=make, args=(w,)) for w in "xyz"]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+        assert not failed
+        assert sorted(d.id for d in Collection.open(tmp_path / f"{n}")) == ["x", "y", "z"]
+
+
+def test_what_utf8_or_a_schema_can_not_hold_is_refused_by_name(collection: Collection) -> None:
+    deep: dict[str, object] = {}
+    deep["deep"] = deep
+    before = sorted(p for p in collection.folder.rglob("*"))
+    for document, sentence in (
+        (Document("x", id="a\ud800"), "lone surrogate"),
+        (Document("x", id="a", title="\ud800"), "lone surrogate"),
+        (Document("x", id="a", meta={"k": "\ud800"}), "lone surrogate"),
+        (Document("x", id="a", meta={"k": ["fine", "\udfff"]}), "lone surrogate"),
+        (Document("x", id="a", meta={"\ud800": 1}), "metadata keys"),
+        (Document("x", id="a", meta={"a.b": 1, "a": {"b": 2}}), "'a.b' twice"),
+        (Document("x", id="a", meta=deep), "levels deep"),
+        (Document("x", id="a", meta={"k": object()}), "metadata is int"),
+        (Document("x", id="a", meta={"k": 1 << 70}), "64 bits"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            collection.add([document])
+    assert sorted(p for p in collection.folder.rglob("*")) == before
+    for wrong in ({"body_start": 2}, {"body_start": -1}, {"page_starts": (1, 0)}, {"headings": ((7, 1, "h"),)}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            Document("x", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_commit_that_is_cancelled_at_any_stage_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    made = Collection.create(tmp_path / "c", chunker=None)
+    made.add(DOCS)
+    before = sorted(made.folder.rglob("*"))
+    stages: set[str] = set()
+    for stage in ("adding documents", "indexing terms"):
+
+        def stop(done: int, total: int, now: str, stage: str = stage) -> bool:
+            stages.add(now)
+            return now != stage
+
+        with pytest.raises(Cancelled, match=stage):
+            made.upsert([Document("new", id=d.id) for d in DOCS], progress=stop)
+        assert sorted(made.folder.rglob("*")) == before
+    assert stages == {"adding documents", "indexing terms"}
+
+
+def test_the_language_waits_for_text_that_tells_it(tmp_path: Path) -> None:
+    made = Collection.create(tmp_path / "c")
+    made.add(["", "12345"])
+    assert made.info()["indexes"]["bm25"]["language"] == "auto"
+    made.add(["Der Hund läuft schnell durch die Stadt und bellt, weil er nicht nach Hause will."])
+    assert made.info()["indexes"]["bm25"]["language"] == "de"
+    assert len(made.search("Hunde")) == 1
+
+
+def test_a_pipeline_of_another_collection_is_refused(collection: Collection, tmp_path: Path) -> None:
+    other = Collection.create(tmp_path / "other")
+    with pytest.raises(InputError, match="bound to another collection"):
+        other.search("cats", using=collection.retriever("bm25"))
+    assert len(collection.search("cats", using=collection.retriever("bm25") % 1)) == 1
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:

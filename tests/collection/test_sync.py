@@ -10,6 +10,7 @@ import pytest
 import ragkit
 from ragkit import Collection
 from ragkit.errors import InputError, LoadError
+from ragkit.loaders import LoadOptions
 
 
 def tree(root: Path, **files: str | bytes) -> Path:
@@ -138,13 +139,79 @@ def test_bad_files_are_reported_and_never_fatal(made: Collection, tmp_path: Path
     assert all("\n" not in r for of_one in reasons.values() for r in of_one)
 
 
-def test_metadata_that_clashes_is_reported(made: Collection, tmp_path: Path) -> None:
+def test_metadata_that_clashes_costs_the_field_and_not_the_document(made: Collection, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
-    (docs / "a.jsonl").write_text('{"text": "one", "year": 2020}\n{"text": "two", "year": "soon"}\n')
+    (docs / "a.jsonl").write_text('{"text": "one", "year": 2020, "lang": "en"}\n{"text": "two", "year": "soon", "lang": "de"}\n')
     report = made.sync(docs)
-    assert len(made) == 1
+    assert made.get("a.jsonl#2").meta == {"lang": "de"}
     assert "field 'year' is int, but document 'a.jsonl#2' has 'soon'" in report.skipped[0].reason
+    assert report.skipped[0].reason.endswith("; the field was left out")
+    (docs / "b.csv").write_text("text,year\nthree,2021\nfour,later\nfive,never\n")  # all of the column is text, for one word
+    report = made.sync(docs)
+    assert sorted(d.text for d in made) == ["five", "four", "one", "three", "two"]
+    assert next(s.reason for s in report.skipped if s.path == "b.csv").endswith("(and of 2 more documents)")
+
+
+def test_a_changed_file_whose_metadata_clashes_keeps_its_documents(made: Collection, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.csv").write_text("id,text,n\n1,hello,5\n2,other,6\n")
+    made.sync(docs)
+    (docs / "a.csv").write_text("id,text,n\n1,hello,5\n2,other words,many\n")
+    assert made.sync(docs).changed == ["a.csv"]
+    assert sorted((d.id, d.text) for d in made) == [("a.csv#1", "hello"), ("a.csv#2", "other words")]
+
+
+def test_what_was_left_out_is_reported_until_the_file_changes(made: Collection, tmp_path: Path) -> None:
+    docs = tree(tmp_path / "docs", good_txt="Good.", bad_txt=b"\x00\x01\x02")
+    (docs / "rows.jsonl").write_text('{"text": "first"}\nnot json\n')
+    age(docs)
+    first = made.sync(docs)
+    generation = made.snapshot.manifest.generation
+    for _ in range(2):
+        again = made.sync(docs)
+        assert sorted(map(str, again.skipped)) == sorted(map(str, first.skipped))
+        assert (again.added, again.changed, again.unchanged) == ([], [], ["good.txt", "rows.jsonl"])
+        assert made.snapshot.manifest.generation == generation
+    (docs / "bad.txt").write_text("Now it is text.")
+    assert made.sync(docs).added == ["bad.txt"]
+    options = LoadOptions(max_bytes=5)
+    assert "larger than" in next(
+        s.reason for s in Collection.create(tmp_path / "d").sync(docs, options=options).skipped if s.path == "bad.txt"
+    )
+
+
+def test_a_rejected_file_is_read_again_under_other_options(made: Collection, tmp_path: Path) -> None:
+    docs = tree(tmp_path / "docs", latin_txt="Gr\u00f6\u00dfe".encode("latin-1"), b_txt="b")
+    age(docs)
+    assert [s.path for s in made.sync(docs).skipped] == ["latin.txt"]
+    assert made.sync(docs, options=LoadOptions(encoding="latin-1")).added == ["latin.txt"]
+    assert made.get("latin.txt").text == "Größe"
+
+
+def test_another_folder_does_not_replace_the_first_unasked(made: Collection, tmp_path: Path) -> None:
+    one, two = tree(tmp_path / "one", a_txt="In one."), tree(tmp_path / "two", b_txt="In two.")
+    made.sync(one)
+    with pytest.raises(InputError, match=r"holds the files of .*one; name it too to keep them"):
+        made.sync(two)
+    with pytest.raises(InputError, match="holds the files of"):
+        made.sync(one / "a.txt")
+    assert [d.id for d in made] == ["a.txt"]
+    made.sync([one, two])
+    assert sorted(d.id for d in made) == ["one/a.txt", "two/b.txt"]
+    made.sync(two, replace=True)
+    assert [d.id for d in made] == ["b.txt"]
+
+
+def test_a_folder_that_lost_all_its_files_keeps_what_was_indexed(made: Collection, tmp_path: Path) -> None:
+    docs = tree(tmp_path / "docs", a_txt="Perhaps only unmounted.")
+    made.sync(docs)
+    (docs / "a.txt").unlink()
+    with pytest.raises(InputError, match="holds no files any more, and 1 were indexed from it"):
+        made.sync(docs)
+    assert len(made) == 1
+    assert made.sync(docs, replace=True).removed == ["a.txt"]
 
 
 def test_an_empty_folder_and_a_missing_one(made: Collection, tmp_path: Path) -> None:
@@ -165,7 +232,7 @@ def test_several_folders(made: Collection, tmp_path: Path) -> None:
     assert len(made.sync(roots).unchanged) == 3
     other = tree(tmp_path / "x" / "one", a_txt="again")
     with pytest.raises(InputError, match="need different names"):
-        made.sync([one, other])
+        made.sync([*roots, other])
 
 
 def test_a_record_file_given_by_itself_keeps_its_ids(made: Collection, tmp_path: Path) -> None:
@@ -185,6 +252,10 @@ def test_a_beir_folder(made: Collection, tmp_path: Path) -> None:
     (beir / "corpus.jsonl").write_text('{"_id": "d2", "title": "", "text": "second again"}\n')
     assert made.sync(beir).changed == ["corpus.jsonl"]
     assert [(d.id, d.text) for d in made] == [("d2", "second again")]
+    (beir / "notes.txt").write_text("Beside the corpus.")
+    report = made.sync(beir)
+    assert report.added == ["notes.txt"]
+    assert [s.path for s in report.skipped] == ["queries.jsonl"]
 
 
 def test_open_indexes_a_folder_and_keeps_it_in_step(tmp_path: Path) -> None:

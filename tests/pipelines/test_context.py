@@ -8,11 +8,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from ragkit import Passage
 from ragkit.chunking import count_tokens
-from ragkit.errors import ShapeError
+from ragkit.errors import InputError, ShapeError
 from ragkit.pipelines.context import ContextBuilder
 
 TEXT = "One two three. Four five six. Seven eight nine. Ten eleven twelve. " * 3
@@ -92,5 +91,5 @@ def test_two_contexts_have_different_secrets() -> None:
 def test_wrong_use_is_named() -> None:
     with pytest.raises(ShapeError, match="2 scores were given for 1 passages"):
         ContextBuilder().build([piece(0, 3)], [1, 2])
-    with pytest.raises(ValidationError, match="budget"):
+    with pytest.raises(InputError, match="budget"):
         ContextBuilder(budget=0)

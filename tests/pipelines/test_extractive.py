@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from benchmarks import answers
 from ragkit import Collection, Document, Run
+from ragkit.errors import InputError
 from ragkit.loaders import SourceFile, load_file
 from ragkit.pipelines.extractive import NOT_FOUND, THRESHOLDS, Extractive
 
@@ -121,7 +121,7 @@ def test_chinese(tmp_path: Path) -> None:
 
 def test_wrong_settings_are_named() -> None:
     for wrong in ({"sentences": 0}, {"threshold": 1.5}, {"words": 3}):
-        with pytest.raises(ValidationError, match=next(iter(wrong))):
+        with pytest.raises(InputError, match=next(iter(wrong))):
             Extractive(**wrong)  # type: ignore[arg-type]
 
 
