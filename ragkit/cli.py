@@ -8,8 +8,10 @@ shows the traceback).
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,16 @@ _SHOWN = 10
 
 
 def _emit(data: Any, text: str, as_json: bool) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False) if as_json else text)
+    click.echo(json.dumps(_finite(data), ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def _finite(data: Any) -> Any:
+    """The data with null for NaN and infinities, which JSON has no words for."""
+    if isinstance(data, dict):
+        return {k: _finite(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(v) for v in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _notice(text: str) -> None:
@@ -51,10 +62,13 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _report(report: SyncReport, quiet: bool) -> None:
-    if quiet:
+def _report(report: SyncReport, quiet: bool, *, files: bool = True) -> None:
+    """Say on stderr what a sync did, if it did anything; with files, what it skipped and why."""
+    if quiet or not (report.added or report.changed or report.removed or report.unchanged or report.skipped):
         return
-    _notice(str(report))
+    _notice(str(report) + ("" if files or not report.skipped else " (ragkit index or sync say why)"))
+    if not files:
+        return
     for s in report.skipped[:_SHOWN]:
         _notice(f"  skipped {s.path}: {s.reason}")
     if len(report.skipped) > _SHOWN:
@@ -65,15 +79,12 @@ def _open(path: Path, quiet: bool, *, allow_empty: bool = False) -> Collection:
     """A collection, or the synced collection of a documents folder; refuses one with nothing in it."""
     from ragkit.collection import open_folder
 
-    collection = open_folder(path, progress=not quiet and sys.stderr.isatty())
-    if collection.last_sync is not None and (collection.last_sync.skipped or collection.last_sync.added or collection.last_sync.changed):
-        _report(collection.last_sync, quiet)
-    if not (len(collection) or allow_empty):
-        skipped = collection.last_sync.skipped if collection.last_sync else []
-        raise InputError(
-            f"{path} holds no readable documents ({len(skipped)} files skipped); "
-            "give a folder with text, Markdown, HTML, PDF, docx, JSONL or CSV files"
-        )
+    collection = open_folder(path, progress=_progress(quiet))
+    done = collection.last_sync
+    if done is not None and (done.skipped or done.added or done.changed or done.removed):
+        _report(done, quiet, files=False)
+    if not allow_empty:
+        _need_documents(collection, [path])
     return collection
 
 
@@ -90,8 +101,15 @@ def main() -> None:
 @click.option("--language", default=None, help="Language of a new collection (ISO 639-1); default decided by the documents.")
 @click.option("--chunker", default=None, help="Of a new collection: auto (default), none, headings, recursive, sentences, tokens.")
 @click.option("--encoding", default=None, help="Encoding of text files that are not UTF-8.")
-@click.option("--max-bytes", default=100_000_000, show_default=True, help="Skip files larger than this, if one file is one document.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(min=1),
+    default=100_000_000,
+    show_default=True,
+    help="Skip files larger than this, if one file is one document.",
+)
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that stay inside the folder.")
+@click.option("--replace", is_flag=True, help="Drop what was indexed from folders that are not named now, or are empty now.")
 @_told
 def index(
     paths: tuple[Path, ...],
@@ -102,30 +120,51 @@ def index(
     encoding: str | None,
     max_bytes: int,
     follow_links: bool,
+    replace: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Index folders or files of documents into a collection, or bring it up to date."""
-    from ragkit.collection import Collection
+    from ragkit.collection.home import open_or_create
     from ragkit.collection.manifest import is_collection
     from ragkit.loaders import LoadOptions
 
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist; give a folder of documents or a file")
-    if not is_collection(output):
-        Collection.create(output, indexes=[_spec(i, language) for i in indexes or ("bm25",)], chunker=_chunker(chunker or "auto"))
-    elif indexes or language or chunker:
-        raise InputError(f"{output} is a collection already, and keeps the settings it was made with; leave them out, or name a new folder")
-    collection = Collection.open(output)
     options = LoadOptions(encoding=encoding, max_bytes=max_bytes)
-    report = collection.sync(paths, options=options, follow_links=follow_links, progress=not quiet and sys.stderr.isatty())
-    _report(report, quiet)
+    new = not is_collection(output)
+    if not new and (indexes or language or chunker):
+        raise InputError(f"{output} is a collection already, and keeps the settings it was made with; leave them out, or name a new folder")
+    specs = [_spec(i, language) for i in indexes or ("bm25",)]
+    collection = open_or_create(output, indexes=specs, chunker=_chunker(chunker or "auto"))
+    try:
+        report = collection.sync(paths, options=options, follow_links=follow_links, replace=replace, progress=_progress(quiet))
+        _report(report, quiet)
+        _need_documents(collection, paths)
+    except BaseException:
+        if new and collection.refresh() is False and not len(collection):
+            shutil.rmtree(output)  # made a moment ago, and empty: the next try may choose other settings
+        raise
     _emit(
         {**report.to_dict(), **collection.info()},
         f"{output}: {len(collection)} documents, {collection.snapshot.n_passages} passages",
         as_json,
     )
+
+
+def _progress(quiet: bool) -> bool:
+    """Bars are for people who watch."""
+    return not quiet and sys.stderr.isatty()
+
+
+def _need_documents(collection: Collection, paths: Sequence[Path]) -> None:
+    if not len(collection):
+        skipped = len(collection.last_sync.skipped) if collection.last_sync else 0
+        raise InputError(
+            f"{', '.join(map(str, paths))} holds no readable documents ({skipped} files skipped); "
+            "give a folder with text, Markdown, HTML, PDF, docx, JSONL or CSV files"
+        )
 
 
 def _spec(name: str, language: str | None) -> Any:
@@ -144,8 +183,9 @@ def _chunker(name: str) -> Any:
 @main.command()
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Drop what was indexed from folders that are not named now, or are empty now.")
 @_told
-def sync(collection: Path, folder: Path | None, as_json: bool, quiet: bool) -> None:
+def sync(collection: Path, folder: Path | None, replace: bool, as_json: bool, quiet: bool) -> None:
     """Bring a collection in step with its folder: reads only what changed."""
     from ragkit.collection import Collection
 
@@ -153,7 +193,7 @@ def sync(collection: Path, folder: Path | None, as_json: bool, quiet: bool) -> N
     roots = [folder] if folder else opened.snapshot.manifest.roots
     if not roots:
         raise InputError(f"{collection} was not made from a folder; name one: ragkit sync {collection} FOLDER")
-    report = opened.sync(roots, progress=not quiet and sys.stderr.isatty())
+    report = opened.sync(roots, replace=replace, progress=_progress(quiet))
     if not as_json:
         _report(report, quiet)
     _emit({**report.to_dict(), **opened.info()}, f"{collection}: {len(opened)} documents", as_json)
@@ -162,7 +202,7 @@ def sync(collection: Path, folder: Path | None, as_json: bool, quiet: bool) -> N
 @main.command()
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("query")
-@click.option("-k", default=10, show_default=True, help="How many hits.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
 @click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
 @click.option("--group-by", type=click.Choice(["document"]), default=None, help="One hit a document.")
 @_told
@@ -175,7 +215,7 @@ def search(collection: Path, query: str, k: int, using: str | None, group_by: An
 @main.command()
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("question")
-@click.option("-k", default=10, show_default=True, help="Passages to read.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Passages to read.")
 @click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
 @_told
 def ask(collection: Path, question: str, k: int, using: str | None, as_json: bool, quiet: bool) -> None:
@@ -210,11 +250,11 @@ def info(collection: Path, as_json: bool, quiet: bool) -> None:
 @click.option("--split", default="test", show_default=True, help="Which qrels to use.")
 @click.option("--pipeline", default="bm25", show_default=True, help="Name of the index to evaluate.")
 @click.option("-m", "--measure", "measures", multiple=True, default=("nDCG@10", "R@100"), show_default=True, help="May be repeated.")
-@click.option("-k", default=1000, show_default=True, help="Depth of each ranking.")
+@click.option("-k", type=click.IntRange(min=1), default=1000, show_default=True, help="Depth of each ranking.")
 @_told
 def evaluate(folder: Path, split: str, pipeline: str, measures: tuple[str, ...], k: int, as_json: bool, quiet: bool) -> None:
     """Measure retrieval on a test set in BEIR layout; whole documents are indexed."""
     from ragkit.evaluation.retrieval import evaluate_index
 
-    found = evaluate_index(folder, pipeline, measures, split=split, k=k, progress=not quiet and sys.stderr.isatty())
+    found = evaluate_index(folder, pipeline, measures, split=split, k=k, progress=_progress(quiet))
     _emit(found.to_dict(), str(found), as_json)

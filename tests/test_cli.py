@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ragkit import Collection
+from ragkit import Collection, Document
 from ragkit.cli import main
 
 
@@ -74,6 +74,24 @@ def test_ask(made: Path, docs: Path) -> None:
     assert json.loads(refused.stdout)["found"] is False
 
 
+def test_what_json_can_not_say_is_null(tmp_path: Path) -> None:
+    made = Collection.create(tmp_path / "c")
+    made.add([Document("odd numbers", id="a", meta={"x": float("nan"), "y": float("inf")})])
+    record = json.loads(ragkit("get", tmp_path / "c", "a", "--json").stdout, parse_constant=lambda name: pytest.fail(name))
+    assert record["meta"] == {"x": None, "y": None}
+
+
+def test_replace(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "new.txt").write_text("Another folder.")
+    assert "--replace" in ragkit("index", tmp_path / "other", "-o", made).stderr
+    record = json.loads(ragkit("index", tmp_path / "other", "-o", made, "--replace", "--json").stdout)
+    assert (record["added"], record["documents"]) == (["new.txt"], 1)
+    (tmp_path / "other" / "new.txt").unlink()
+    assert "holds no files any more" in ragkit("sync", made).stderr
+    assert json.loads(ragkit("sync", made, "--replace", "--json").stdout)["documents"] == 0
+
+
 def test_sync_get_and_info(made: Path, docs: Path) -> None:
     (docs / "new.txt").write_text("Something new.")
     assert json.loads(ragkit("sync", made, "--json").stdout)["added"] == ["new.txt"]
@@ -112,11 +130,15 @@ def test_scifact_reaches_the_reference(data: Path) -> None:
     ("args", "code", "sentence"),
     [
         (("search", "{nowhere}", "x"), 1, "does not exist; give a folder of documents"),
-        (("search", "{made}", "x", "-k", "0"), 1, "k must be a whole number of at least 1, got 0"),
-        (("search", "{made}", "x", "-k", "-3"), 1, "got -3"),
+        (("search", "{made}", "x", "-k", "0"), 2, "0 is not in the range x>=1"),
+        (("ask", "{made}", "x", "-k", "-3"), 2, "-3 is not in the range x>=1"),
         (("search", "{made}", "x", "--using", "bm52"), 1, "did you mean 'bm25'?"),
         (("ask", "{made}", ""), 1, "the question is empty"),
         (("ask", "{empty}", "x"), 1, "holds no readable documents (0 files skipped)"),
+        (("index", "{empty}", "-o", "{out}"), 1, "holds no readable documents (0 files skipped)"),
+        (("index", "{empty}", "-o", "{made}"), 1, "holds the files of"),
+        (("index", "{docs}", "-o", "{out}", "--encoding", "klingon"), 1, "encoding must name a text encoding"),
+        (("index", "{docs}", "-o", "{out}", "--max-bytes", "0"), 2, "not in the range"),
         (("get", "{made}", "nothing"), 1, "no document has the id 'nothing'"),
         (("index", "{nowhere}", "-o", "{out}"), 1, "does not exist; give a folder of documents or a file"),
         (("index", "{docs}", "-o", "{docs}"), 1, "is not an empty folder"),
@@ -139,6 +161,7 @@ def test_wrong_use_is_one_sentence(args: tuple[str, ...], code: int, sentence: s
     assert sentence in out.stderr
     assert "Traceback" not in out.stderr
     assert out.stdout == ""
+    assert not (tmp_path / "out").exists()  # and nothing is left of the attempt
     if code == 1:
         assert out.stderr.startswith("ragkit: ")
         assert out.stderr.count("\n") == 1
