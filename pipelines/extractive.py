@@ -23,6 +23,9 @@ from ragkit.spec import validated
 from ragkit.text import Analyzer, TermMapper, content_terms, detect, function_words, sentence_spans
 from ragkit.types import Answer, Citation, Passage
 
+_FENCES = ("```", "~~~")
+_TABLE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*$")
+_MARKER = re.compile(r"(?:[-*+>•]|\d{1,3}[.)])\s+")
 _WORD = re.compile(r"\w[\w'’-]*")
 
 NOT_FOUND = "Not found in these documents."
@@ -33,8 +36,8 @@ IN_PASSAGE = 0.2
 """Credit for a word of the question that is not in the sentence but in the one before, in the title or a
 heading above it, or anywhere else in its passage. Fitted on half of xquad-en."""
 
-NAMES = 0.3
-"""Share of the confidence that asks whether the names in the question occur as they are written: passages about
+NAMES = 0.4
+"""Share of the confidence that is lost where none of the names in the question occurs as it is written: passages about
 other people and places share single words with a question that they can't answer. Chosen on halves of xquad-en
 and hotpotqa and on musique."""
 
@@ -44,8 +47,8 @@ PASSAGE_SCORE = 0.3
 ABOUT = 0.2
 """Weight of the share of the question's words in the title and headings: a page about a thing before one that mentions it."""
 
-THRESHOLDS = {"en": 0.5, "es": 0.5, "de": 0.45, "hi": 0.42, "ar": 0.38, "zh": 0.25, "ja": 0.25}
-OTHER_THRESHOLD = 0.45
+THRESHOLDS = {"en": 0.44, "es": 0.45, "de": 0.35, "hi": 0.42, "ar": 0.38, "zh": 0.25, "ja": 0.25}
+OTHER_THRESHOLD = 0.4
 """Default threshold by language, from the questions with even positions of each xquad set (Japanese as Chinese: both are
 indexed by pairs of characters, of which a question shares fewer with its answer)."""
 
@@ -75,12 +78,12 @@ class Extractive:
         question = run.queries[q].text
         at = run.hits_of(q)
         wanted = _weights(question, statistics)
-        names = _names(question, mapper)
+        language = statistics.analyzer.language
+        names = _names(question, language)
         context = ContextBuilder().build(run.passages_at(at), run.scores[at].tolist())
         candidates = sorted(_candidates(context.blocks, wanted, names, mapper), key=lambda c: -c.score)
         trace: dict[str, Any] = {"reader": self.name, "passages": at.stop - at.start, "sentences": len(candidates)}
         confidence = candidates[0].confidence if candidates else 0.0
-        language = statistics.analyzer.language
         threshold = THRESHOLDS.get(language, OTHER_THRESHOLD) if self.threshold is None else self.threshold
         trace["threshold"] = threshold
         if not candidates or confidence < threshold:
@@ -88,7 +91,7 @@ class Extractive:
             trace["closest"] = [{"document": c.document, "start": c.start, "end": c.end, "quote": c.quote} for c in closest]
             return Answer(question, NOT_FOUND, found=False, confidence=confidence, trace=trace)
         quoted = _choose(candidates, self.sentences)
-        text = " ".join(f"{' '.join(c.text.split())} [{n}]" for n, c in enumerate(quoted, 1))
+        text = " ".join(f"{_in_prose(c.text)} [{n}]" for n, c in enumerate(quoted, 1))
         return Answer(question, text, tuple(c.citation() for c in quoted), confidence=confidence, trace=trace)
 
 
@@ -142,7 +145,7 @@ def _weights(question: str, statistics: TermStatistics) -> dict[str, float]:
 def _candidates(
     blocks: Sequence[Block],
     wanted: Mapping[str, float],
-    names: Sequence[Sequence[str]],
+    names: Sequence[str],
     mapper: TermMapper,
 ) -> Iterator[_Candidate]:
     """Every sentence that could be quoted, scored; headings, questions and code are context, never an answer."""
@@ -157,45 +160,57 @@ def _candidates(
         titles = [mapper.terms(h) for h in (passage.title, *passage.headings)]
         headings = {t for of_one in titles for t in of_one}
         around = headings.union(*terms)
-        named = _share_named(names, [*titles, [t for words in terms for t in words]], wanted)
+        named = _share_named(names, " ".join((passage.title, *passage.headings, passage.text)))
         about = sum(w for t, w in wanted.items() if t in headings) / weights.sum()
         value = PASSAGE_SCORE * max(block.score, 0.0) / top + ABOUT * float(about)
         previous: set[str] = set()
-        for (start, end), words in zip(spans, terms, strict=True):
+        for n, ((start, end), words) in enumerate(zip(spans, terms, strict=True)):
             here = set(words)
-            if words and words not in titles and _is_statement(passage.text[start:end]):
+            following = passage.text[slice(*spans[n + 1])] if n + 1 < len(spans) else ""
+            if passage.text[start:end].endswith((":", "：")) and following.startswith(_FENCES):
+                end, said = spans[n + 1][1], here.union(terms[n + 1])  # words that lead to code are quoted with it, and judged without
+            else:
+                said = here
+            if words and words not in titles and _is_statement(passage.text[start:end], following):
                 credit = np.array([_credit(t, here, previous, headings, around) for t in wanted])
                 support = float(credit @ weights / weights.sum())
-                confidence = support if named is None else (1 - NAMES) * support + NAMES * named
-                yield _Candidate(passage, start, end, support + value, confidence, frozenset(here))
+                confidence = support * (1 - NAMES * (1 - named))
+                yield _Candidate(passage, start, end, support + value, confidence, frozenset(said))
             previous = here
 
 
-def _names(question: str, mapper: TermMapper) -> list[list[str]]:
-    """Terms of each name: a run of words that begin with a capital or a digit; a function word can't begin the question's first."""
-    little = function_words(mapper.analyzer.language)
+def _names(question: str, language: str) -> list[str]:
+    """The names in a question, in lower case: runs of words that begin with a capital or a digit.
+
+    A function word can't begin the question's first; "What" is no name.
+    """
+    little = function_words(language)
     found: list[list[str]] = [[]]
     for n, word in enumerate(_WORD.findall(question)):
         if (word[0].isupper() or word[0].isdigit()) and not (n == 0 and word.lower() in little):
-            found[-1] += mapper.terms(word)
+            found[-1].append(word)
         else:
             found.append([])
-    return [name for name in found if name]
+    return [_words(" ".join(name)) for name in found if name]
 
 
-def _share_named(names: Sequence[Sequence[str]], texts: Sequence[Sequence[str]], wanted: Mapping[str, float]) -> float | None:
-    """Weighted share of the names that a passage holds word for word; None where the question has none."""
-    worth = [sum(wanted.get(t, 0.0) for t in name) for name in names]
-    if not sum(worth):
-        return None
-    lines = [f" {' '.join(text)} " for text in texts]
-    held = [any(f" {' '.join(name)} " in line for line in lines) for name in names]
-    return sum(w for w, h in zip(worth, held, strict=True) if h) / sum(worth)
+def _words(text: str) -> str:
+    """The words of a text in lower case, one space between and around them: what names are looked up in."""
+    return f" {' '.join(_WORD.findall(text.lower()))} "
 
 
-def _is_statement(sentence: str) -> bool:
-    """False for a question and for a fenced block of code."""
-    return not (sentence.endswith(("?", "？", "؟")) or sentence.startswith(("```", "~~~")))
+def _share_named(names: Sequence[str], text: str) -> float:
+    """Share of the names that a text holds word for word, each by its length in words; 1 where there is none."""
+    worth = [name.count(" ") - 1 for name in names]
+    line = _words(text)
+    return sum(w for w, name in zip(worth, names, strict=True) if name in line) / sum(worth) if names else 1.0
+
+
+def _is_statement(sentence: str, following: str) -> bool:
+    """False for a question, a block of code by itself, words that only lead to what follows, and the head of a table."""
+    if sentence.endswith(("?", "？", "؟", ":", "：")) or sentence.startswith(_FENCES):
+        return False
+    return not (sentence.startswith("|") and _TABLE_RULE.match(following))
 
 
 def _credit(term: str, here: set[str], previous: set[str], headings: set[str], around: set[str]) -> float:
@@ -206,6 +221,13 @@ def _credit(term: str, here: set[str], previous: set[str], headings: set[str], a
     if term in headings:
         return IN_HEADINGS
     return IN_PASSAGE if term in around else 0.0
+
+
+def _in_prose(sentence: str) -> str:
+    """A quote on one line, without the marker of a list item."""
+    line = " ".join(sentence.split())
+    marker = _MARKER.match(line)
+    return line[marker.end() :] if marker else line
 
 
 def _choose(candidates: Sequence[_Candidate], n: int) -> list[_Candidate]:

@@ -238,7 +238,7 @@ def chunker_of(manifest: Manifest) -> Chunker | str | None:
 
 def _tells(columns: SegmentColumns) -> bool:
     """Whether there is enough text to decide on a language; until there is, small segments can wait."""
-    return sum(c.isalpha() for text in islice(columns.index_texts(), 20) for c in text[:1000]) >= 40
+    return sum(c.isalpha() for text in islice(columns.index_texts(), 20) for c in text[:1000]) >= 20
 
 
 def _auto(document: Document) -> Chunker:
