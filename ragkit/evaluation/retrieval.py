@@ -73,7 +73,7 @@ def evaluate_index(
     with tempfile.TemporaryDirectory(prefix="ragkit-eval-") as scratch:
         start = time.perf_counter()
         collection = Collection.create(Path(scratch, "c"), indexes=[spec], chunker=None)
-        collection.add(list(dataset.documents()), progress=progress)
+        collection.add(dataset.documents(), progress=progress)
         indexed = time.perf_counter()
         run = collection.search([Query(id=qid, text=text) for qid, text in dataset.judged().items()], k=k)
         searched = time.perf_counter()
