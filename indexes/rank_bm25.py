@@ -47,7 +47,7 @@ class RankBM25:
 class RankBM25Searcher:
     """Scores every live row for each question, as rank_bm25 does."""
 
-    scale = "bm25"
+    scale = "okapi"
     exact = True
 
     def __init__(self, spec: RankBM25, parts: Sequence[Part]) -> None:

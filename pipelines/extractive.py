@@ -24,6 +24,8 @@ from ragkit.text import Analyzer, TermMapper, content_terms, detect, function_wo
 from ragkit.types import Answer, Citation, Passage
 
 _FENCES = ("```", "~~~")
+_HASHES = re.compile(r"#{1,6}\s[^\n]*$")
+_UNDERLINE = re.compile(r"^[^\n]+\n\s*([=\-~^\"'#*+`])\1{2,}\s*$")
 _TABLE_RULE = re.compile(r"\|?[\s:|-]*-{2,}[\s:|-]*$")
 _MARKER = re.compile(r"(?:[-*+>•]|\d{1,3}[.)])\s+")
 _WORD = re.compile(r"\w[\w'’-]*")
@@ -167,11 +169,12 @@ def _candidates(
         for n, ((start, end), words) in enumerate(zip(spans, terms, strict=True)):
             here = set(words)
             following = passage.text[slice(*spans[n + 1])] if n + 1 < len(spans) else ""
-            if passage.text[start:end].endswith((":", "：")) and following.startswith(_FENCES):
+            with_code = _leads(passage.text[start:end]) and following.startswith(_FENCES)
+            if with_code:
                 end, said = spans[n + 1][1], here.union(terms[n + 1])  # words that lead to code are quoted with it, and judged without
             else:
                 said = here
-            if words and words not in titles and _is_statement(passage.text[start:end], following):
+            if words and (with_code or words not in titles) and _is_statement(passage.text[start:end], following):
                 credit = np.array([_credit(t, here, previous, headings, around) for t in wanted])
                 support = float(credit @ weights / weights.sum())
                 confidence = support * (1 - NAMES * (1 - named))
@@ -206,11 +209,21 @@ def _share_named(names: Sequence[str], text: str) -> float:
     return sum(w for w, name in zip(worth, names, strict=True) if name in line) / sum(worth) if names else 1.0
 
 
-def _is_statement(sentence: str, following: str) -> bool:
-    """False for a question, a block of code by itself, words that only lead to what follows, and the head of a table."""
-    if sentence.endswith(("?", "？", "؟", ":", "：")) or sentence.startswith(_FENCES):
+def _is_heading(sentence: str) -> bool:
+    """True for a heading as Markdown and reStructuredText draw it."""
+    return bool(_HASHES.match(sentence) or _UNDERLINE.search(sentence))
+
+
+def _leads(sentence: str) -> bool:
+    """True for what stands before a block of code to introduce it: a heading, or words that end in a colon."""
+    return sentence.endswith((":", "：")) or _is_heading(sentence)
+
+
+def _is_statement(quote: str, following: str) -> bool:
+    """False for a question, a block of code by itself, a heading or lead-in by itself, and the head of a table."""
+    if quote.endswith(("?", "？", "؟")) or quote.startswith(_FENCES) or _leads(quote):
         return False
-    return not (sentence.startswith("|") and _TABLE_RULE.match(following))
+    return not (quote.startswith("|") and _TABLE_RULE.match(following))
 
 
 def _credit(term: str, here: set[str], previous: set[str], headings: set[str], around: set[str]) -> float:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
+from ragkit.errors import InputError
 from ragkit.run import Run
-from ragkit.stage import Concatenation, Cut, Retrieve, Stage, Then, Union
+from ragkit.stage import Cut, Retrieve, Stage, Then
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +35,10 @@ class Shared(Stage):
 def compile_pipeline(stage: Stage) -> Stage:
     """The pipeline with cut-offs pushed down and repeated sub-pipelines shared; for one call, by one thread."""
     pushed = push_cuts(stage)
-    seen = Counter(_parts(pushed))
+    try:
+        seen = Counter(_parts(pushed))
+    except TypeError as exc:
+        raise InputError(f"{exc}: a stage must be hashable; make it a dataclass(frozen=True) of hashable values") from exc
     return _share(pushed, {s: Shared(s) for s, times in seen.items() if times > 1})
 
 
@@ -49,14 +54,12 @@ def push_cuts(stage: Stage) -> Stage:
         return replace(below, k=min(k, below.k))
     if isinstance(below, Then):
         return Then.of(*below.stages[:-1], push_cuts(Cut(below.stages[-1], k)))
-    if isinstance(below, Union | Concatenation):
-        # each side's first k hold all that the first k of the result can hold
-        return Cut(type(below)(push_cuts(Cut(below.left, k)), push_cuts(Cut(below.right, k))), k)
-    return inner
+    return inner  # not into a join: its sides' own scores (legs) of the hits that stay would be lost
 
 
 def _children(stage: Stage) -> Iterator[Stage]:
-    for f in fields(stage):  # type: ignore[arg-type]  # every stage is a dataclass
+    parts: tuple[Field[Any], ...] = fields(stage) if is_dataclass(stage) else ()
+    for f in parts:
         value = getattr(stage, f.name)
         if isinstance(value, Stage):
             yield value

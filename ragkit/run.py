@@ -21,12 +21,13 @@ from ragkit.types import Passage, Query
 FLOORS: dict[str, float | None] = {
     "none": 0.0,  # queries without hits yet
     "bm25": 0.0,
+    "okapi": None,  # an idf may be negative, so a row that was found can be worth less than one that was not
     "cosine": -1.0,
     "prob": 0.0,
     "unit": 0.0,  # normalised to [0, 1]
     "rank": None,  # positions: they order hits and mean nothing as amounts
 }
-"""What a row that a retriever did not return is worth on each scale; None: such scores can't be added."""
+"""What a row that a retriever did not return is worth on each scale, at most what any row gets; None: scores that can't be added."""
 
 
 class Source(Protocol):

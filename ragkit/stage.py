@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -62,6 +63,8 @@ class Stage:
         return Cut(self, check_k(k))
 
     def __rmul__(self, weight: float) -> Stage:
+        if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
+            raise InputError(f"a weight must be a finite number above 0, got {weight!r}")
         return Weighted(self, float(weight))
 
     def __add__(self, other: Stage) -> Stage:
@@ -86,7 +89,8 @@ class Stage:
 def as_stage(value: object, operator: str) -> Stage:
     """The value itself, if it is a stage."""
     if not isinstance(value, Stage):
-        raise InputError(f"the right side of {operator} must be a stage, got {type(value).__name__}")
+        hint = "; bind the whole: (a >> b).on(collection)" if isinstance(getattr(value, "stage", None), Stage) else ""
+        raise InputError(f"the right side of {operator} must be a stage, got {type(value).__name__}{hint}")
     return value
 
 
@@ -161,7 +165,8 @@ class Cut(Stage):
         return self.stage(run).cut(self.k)
 
     def __repr__(self) -> str:
-        return f"{self.stage!r} % {self.k}"
+        inner = f"({self.stage!r})" if isinstance(self.stage, Weighted) else repr(self.stage)
+        return f"{inner} % {self.k}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -177,13 +182,14 @@ class Weighted(Stage):
 
     def apply(self, run: Run, /) -> Run:
         out = self.stage(run)
-        if out.floor is None:
-            raise ScaleError(f"scores on the scale {out.scale!r} can't be weighted; use rank fusion")
+        if out.scale == "rank":
+            raise ScaleError("positions (scale 'rank') can't be weighted; use rank fusion")
         scores = (out.scores * np.float32(self.weight)).astype(np.float32)
-        return _sorted(replace(out, scores=scores, floor=out.floor * self.weight))
+        return _sorted(replace(out, scores=scores, floor=None if out.floor is None else out.floor * self.weight))
 
     def __repr__(self) -> str:
-        return f"{self.weight:g} * {self.stage!r}"
+        inner = f"({self.stage!r})" if isinstance(self.stage, Cut) else repr(self.stage)
+        return f"{self.weight!r} * {inner}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -198,7 +204,7 @@ class Pair(Stage):
         """Both sides' runs, checked to be of one source and one scale."""
         a, b = self.left(run), self.right(run)
         a.same_source(b)
-        if a.scale != b.scale or a.floor is None:
+        if a.scale != b.scale or a.scale == "rank":
             raise ScaleError(
                 f"{self.symbol} needs two runs on one scale that adds, got {a.scale!r} and {b.scale!r}; normalise both, "
                 "use rank fusion, or ^ to put one after the other"
@@ -216,10 +222,14 @@ class Sum(Pair):
 
     def apply(self, run: Run, /) -> Run:
         a, b = self.both(run)
+        if a.floor is None or b.floor is None:
+            raise ScaleError(
+                f"scores on the scale {a.scale!r} don't add: they have no floor for a row that one side lacks; use rank fusion"
+            )
         joined = _join(a, b)
-        left = np.where(joined.in_a, joined.score_a, np.float32(a.floor or 0.0))
-        right = np.where(joined.in_b, joined.score_b, np.float32(b.floor or 0.0))
-        return joined.run(a, b, (left + right).astype(np.float32), floor=(a.floor or 0.0) + (b.floor or 0.0))
+        left = np.where(joined.in_a, joined.score_a, np.float32(a.floor))
+        right = np.where(joined.in_b, joined.score_b, np.float32(b.floor))
+        return joined.run(a, b, (left + right).astype(np.float32), floor=a.floor + b.floor)
 
 
 class Union(Pair):
@@ -232,7 +242,7 @@ class Union(Pair):
         joined = _join(a, b)
         left = np.where(joined.in_a, joined.score_a, np.float32(-np.inf))
         right = np.where(joined.in_b, joined.score_b, np.float32(-np.inf))
-        return joined.run(a, b, np.maximum(left, right), floor=max(a.floor or 0.0, b.floor or 0.0))
+        return joined.run(a, b, np.maximum(left, right), floor=_both(max, a.floor, b.floor))
 
 
 class Intersection(Pair):
@@ -244,7 +254,7 @@ class Intersection(Pair):
         a, b = self.both(run)
         joined = _join(a, b)
         lower = np.minimum(joined.score_a, joined.score_b)
-        return joined.run(a, b, lower, floor=min(a.floor or 0.0, b.floor or 0.0), keep=joined.in_a & joined.in_b)
+        return joined.run(a, b, lower, floor=_both(min, a.floor, b.floor), keep=joined.in_a & joined.in_b)
 
 
 class Concatenation(Pair):
@@ -271,6 +281,10 @@ class Concatenation(Pair):
         return replace(out, legs={n: np.concatenate(p) for n, p in legs.items()} if rows else {}, report=_reports(run, a, b))
 
 
+def _both(pick: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else pick(a, b)
+
+
 def _reports(run: Run, a: Run, b: Run) -> tuple[StageReport, ...]:
     """Both sides' reports on top of what had happened before they ran."""
     return (*a.report, *b.report[len(run.report) :])
@@ -293,7 +307,7 @@ class _Joined:
     score_a: NDArray[np.float32]
     score_b: NDArray[np.float32]
 
-    def run(self, a: Run, b: Run, scores: NDArray[np.float32], *, floor: float, keep: NDArray[np.bool_] | None = None) -> Run:
+    def run(self, a: Run, b: Run, scores: NDArray[np.float32], *, floor: float | None, keep: NDArray[np.bool_] | None = None) -> Run:
         """The joined run with these scores, in order; only the pairs to keep, if given."""
         by = np.lexsort((self.row, -scores, self.query))
         if keep is not None:

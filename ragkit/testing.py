@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ragkit.chunking import count_tokens
 from ragkit.collection import Collection
 from ragkit.errors import InputError
 from ragkit.protocols import Chunker, IndexSpec
@@ -64,6 +65,8 @@ def check_chunker(chunker: Chunker, documents: Iterable[Document]) -> None:
         for s in spans:
             _require(document.body_start <= s.start < s.end <= len(text), f"the span {s.start}-{s.end} is empty or outside the body")
             _require(text[s.start : s.end].strip() == text[s.start : s.end], f"the span {s.start}-{s.end} has white space at an end")
+            size = getattr(chunker, "size", None)
+            _require(size is None or count_tokens(text, s.start, s.end) <= size, f"the span {s.start}-{s.end} has more than {size} tokens")
             covered[s.start : s.end] = True
         lost = [i for i in range(document.body_start, len(text)) if not (covered[i] or text[i].isspace())]
         _require(not lost, f"character {lost[:1]} of the body is in no span")

@@ -38,6 +38,12 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # question, page of the first citation
 QUESTIONS = [
     ("What is ragkit?", "index.md"),
+    ("How do I install ragkit?", "getting-started.md"),
+    ("Which Python version do I need?", "getting-started.md"),
+    ("Where is the index of a folder stored?", "getting-started.md"),
+    ("Can I use ragkit without internet?", "offline.md"),
+    ("How do I write my own loader?", "extending.md"),
+    ("How do I change the BM25 parameters?", "bm25.md"),
     ("How does ragkit survive a crash?", "storage-and-crashes.md"),
     ("Which file formats can ragkit read?", "loading-files.md"),
     ("What happens when two processes write at the same time?", "storage-and-crashes.md"),

@@ -163,7 +163,31 @@ def test_cuts_reach_the_retriever() -> None:
     assert push_cuts((Retrieve("bm25") % 50) % 7) == Retrieve("bm25", 7)
     assert push_cuts((Identity() >> Retrieve("bm25")) % 7) == Retrieve("bm25", 7)
     union = (Retrieve("a", 100) | Retrieve("b", 5)) % 10
-    assert push_cuts(union) == (Retrieve("a", 10) | Retrieve("b", 5)) % 10
+    assert push_cuts(union) == union  # the legs of the hits that stay need both sides whole
+
+
+@given(fixed("a"), fixed("b"), ks)
+def test_compiling_keeps_every_leg(a: Fixed, b: Fixed, k: int) -> None:
+    for pipeline in ((a | b) % k, (a ^ b) % k, (a + b) % k, (a & b) % k, ((a % 9) | (b % 9)) % k):
+        same(pipeline, compile_pipeline(pipeline))
+
+
+def test_stages_of_any_class_run_and_unhashable_ones_are_named() -> None:
+    class Plain(Stage):
+        def apply(self, run: Run, /) -> Run:
+            return Fixed((((1, 2),), ()))(run)
+
+    assert compile_pipeline(Plain() % 1)(START).rows.tolist() == [1]
+
+    @dataclass
+    class Loose(Stage):
+        words: list[str]
+
+        def apply(self, run: Run, /) -> Run:
+            return run
+
+    with pytest.raises(InputError, match="must be hashable"):
+        compile_pipeline(Loose(["a"]) >> Retrieve("bm25"))
 
 
 def test_shared_parts_run_once() -> None:
@@ -190,6 +214,9 @@ def test_nodes_are_data() -> None:
     a, b = Retrieve("bm25"), Retrieve("dense", 5)
     assert (a | b) % 5 == (a | b) % 5
     assert len({a | b, a | b, a & b}) == 2
+    assert repr(2 * (a % 3)) == "2.0 * (Retrieve('bm25', k=1000) % 3)"
+    assert repr((2 * a) % 3) == "(2.0 * Retrieve('bm25', k=1000)) % 3"
+    assert repr(0.1234567891 * a).startswith("0.1234567891 * ")
     assert repr(0.5 * a + b % 3) == "(0.5 * Retrieve('bm25', k=1000) + Retrieve('dense', k=5) % 3)"
     assert repr(a >> b | a) == "((Retrieve('bm25', k=1000) >> Retrieve('dense', k=5)) | Retrieve('bm25', k=1000))"
     assert isinstance(a >> b >> a, Then)
@@ -207,8 +234,11 @@ def test_wrong_use_is_named() -> None:
         Retrieve("bm25", -1)
     with pytest.raises(InputError, match="weight must be"):
         -1.0 * a
-    with pytest.raises(InputError, match="must be a stage"):
+    with pytest.raises(InputError, match="must be a stage, got str"):
         a >> "bm25"  # type: ignore[operator]
+    for weight in ("x", True, None):
+        with pytest.raises(InputError, match="weight must be"):
+            weight * a  # type: ignore[operator]
     with pytest.raises(InputError, match="needs a collection"):
         Retrieve("bm25")(START)
     other = replace(a(START), source=TextTable(("z",), ("z",)))

@@ -30,11 +30,11 @@ _ALL: Bitmap = np.zeros(0, np.bool_)
 class BM25Searcher:
     """An open BM25 index; safe to share between threads."""
 
-    scale = "bm25"
     exact = True
 
     def __init__(self, spec: BM25, parts: Sequence[tuple[Postings, Bitmap | None]]) -> None:
         self.spec, self._parts = spec, list(parts)
+        self.scale = "okapi" if spec.method == "okapi" else "bm25"
         self.analyzer = spec.analyzer
         self._delta = spec.delta if spec.delta is not None else DELTAS.get(spec.method, 0.0)
         self.n_rows = sum(len(p.lengths) if alive is None else int(alive.sum()) for p, alive in parts)

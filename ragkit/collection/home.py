@@ -9,7 +9,7 @@ from typing import Any
 
 from ragkit.collection.collection import Collection
 from ragkit.collection.manifest import is_collection
-from ragkit.errors import CollectionExistsError, InputError
+from ragkit.errors import CollectionExistsError, InputError, RagkitError
 from ragkit.progress import Progress
 
 
@@ -32,7 +32,14 @@ def open_folder(path: str | Path, *, collection: str | Path | None = None, progr
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder of documents, a file, or a collection")
     kept = Path(collection) if collection is not None else home() / "collections" / sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    opened = open_or_create(kept)
+    try:
+        opened = open_or_create(kept)
+    except OSError as exc:
+        if isinstance(exc, RagkitError):
+            raise
+        raise InputError(
+            f"{kept} can't be made or written ({exc.strerror}); set RAGKIT_HOME to a folder that you may write, or name one"
+        ) from exc
     opened.sync(source, progress=progress)
     return opened
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.collection.files import check_size
-from ragkit.collection.manifest import Manifest, SegmentEntry
+from ragkit.collection.manifest import Manifest, SegmentEntry, live
 from ragkit.collection.segment import SegmentColumns
-from ragkit.errors import CorruptCollectionError, SnapshotGone, UnknownNameError
+from ragkit.errors import CorruptCollectionError, NotACollectionError, SnapshotGone, UnknownNameError
 from ragkit.protocols import Bitmap, Searcher, TermStatistics
 from ragkit.spec import from_config
 from ragkit.types import Document, Passage, Query
@@ -163,13 +163,21 @@ class Snapshot:
                 try:
                     self._searchers[index] = spec.open(parts)
                 except CorruptCollectionError as exc:
-                    if (self.folder / self.manifest.name).exists():
+                    if self._is_live():
                         raise
                     raise SnapshotGone(
-                        f"version {self.manifest.generation} of {self.folder} was replaced more than ten minutes ago "
-                        "and its files are gone; call refresh()"
+                        f"version {self.manifest.generation} of {self.folder} was replaced or removed, and its files are gone; "
+                        "call refresh()"
                     ) from exc
             return self._searchers[index]
+
+    def _is_live(self) -> bool:
+        """Whether the folder's live version is this one."""
+        try:
+            now = live(self.folder)
+        except NotACollectionError:
+            return False
+        return (now.uuid, now.generation) == (self.manifest.uuid, self.manifest.generation)
 
     def search_index(
         self, index: str, queries: Sequence[Query], *, k: int

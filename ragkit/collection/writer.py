@@ -122,7 +122,7 @@ class Commit:
     def _flush(self) -> None:
         if not self._buffer.documents:
             return
-        name = f"{self._generation:08d}-{len(self._segments):03d}"
+        name = f"{self._generation:08d}-{len(self._segments):03d}-{self.base.manifest.uuid[:8]}"  # never another collection's
         path = self.folder / "segments" / name
         if path.exists():  # left by a writer that died before it published
             shutil.rmtree(path)

@@ -64,6 +64,8 @@ _PROFILES = {
 _LATIN = tuple(code for code in _PROFILES if code not in ("ne", "hi"))
 _ENOUGH = 0.08  # share of profile words in running text of a language is 0.2 to 0.4; of a foreign one below this
 
+_DIFFERENT = 2  # one word alone tells nothing: the licence MIT is German for "with"
+
 
 def detect(texts: Sequence[str]) -> str:
     """The ISO 639-1 code of the language that most of the texts are written in, as `Analyzer` takes it.
@@ -105,9 +107,11 @@ def _vote(sample: str, candidates: Iterable[str]) -> str:
             shared.setdefault(word, []).append(code)
     found = [w for w in words(sample) if not w.isdigit()]
     votes, covered = dict.fromkeys(profiles, 0.0), dict.fromkeys(profiles, 0)
+    different: dict[str, set[str]] = {code: set() for code in profiles}
     for word in found:
         for code in shared.get(word, ()):
             votes[code] += 1 / len(shared[word])
             covered[code] += 1
-    enough = [code for code in profiles if covered[code] > 0 and covered[code] >= _ENOUGH * len(found)]
+            different[code].add(word)
+    enough = [code for code in profiles if len(different[code]) >= _DIFFERENT and covered[code] >= _ENOUGH * len(found)]
     return max(enough, key=votes.__getitem__, default="")

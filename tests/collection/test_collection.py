@@ -382,6 +382,20 @@ def test_a_collection_made_anew_in_the_same_place(tmp_path: Path) -> None:
     assert sorted(d.id for d in stale) == ["after", "more"]
 
 
+def test_a_stale_reader_never_mixes_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    Collection.create(tmp_path / "c", chunker=None).add([Document(f"old {w}", id=f"old-{w}") for w in WORDS])
+    stale = Collection.open(tmp_path / "c")  # its index part is not opened yet
+    shutil.rmtree(tmp_path / "c")
+    with pytest.raises(SnapshotGone, match="replaced or removed"):
+        stale.search("cedar")
+    Collection.create(tmp_path / "c", chunker=None).add([Document(f"new {w}", id=f"new-{w}") for w in reversed(WORDS)])
+    with pytest.raises(SnapshotGone, match="call refresh"):
+        stale.search("cedar")
+    stale.refresh()
+    assert [h.id for h in stale.search("cedar")] == ["new-cedar"]
+
+
 def test_two_that_create_at_once_share_one_collection(tmp_path: Path) -> None:
     for n in range(6):
         start = threading.Barrier(3)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ragkit import BM25, Collection, Document
+from ragkit.errors import ScaleError
 from ragkit.indexes.rank_bm25 import RankBM25
 
 TEXTS = ["the cat sat", "a dog barked at the cat", "birds fly south", "cats and dogs", "", "a quiet day at sea"]
@@ -32,10 +33,12 @@ def test_equals_the_built_in_index(collection: Collection) -> None:
 
 
 def test_runs_combine_with_other_indexes(collection: Collection) -> None:
-    both = collection.retriever("rank_bm25") + collection.retriever("bm25")
-    one = collection.retriever("bm25")("cat")
-    np.testing.assert_allclose(both("cat").scores, 2 * one.scores, rtol=1e-5)
-    assert set(both("cat").legs) == {"bm25", "rank_bm25"}
+    a, b = collection.retriever("rank_bm25"), collection.retriever("bm25")
+    one = b("cat")
+    np.testing.assert_allclose((a | b)("cat").scores, one.scores, rtol=1e-5)
+    assert set((a & b)("cat").legs) == {"bm25", "rank_bm25"}
+    with pytest.raises(ScaleError, match="'okapi' don't add"):  # an idf below 0 has no floor
+        (a + b)("cat")
 
 
 def test_an_empty_collection_answers(tmp_path: Path) -> None:

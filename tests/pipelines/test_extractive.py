@@ -66,12 +66,21 @@ def test_the_closest_sentence_of_a_refusal_is_in_the_trace(manuals: Collection) 
 def test_questions_headings_and_code_are_never_quoted(tmp_path: Path) -> None:
     page = tmp_path / "faq.md"
     page.write_text(
-        "# Gasket\n\n## How is the gasket replaced?\n\n```\nreplace gasket now\n```\n\nHow is the gasket replaced? Open the lid first.\n"
+        "# Gasket\n\n## How is the gasket replaced?\n\nHow is the gasket replaced? Open the lid first.\n\n```\nreplace gasket now\n```\n"
     )
     made = Collection.create(tmp_path / "c")
     made.add(load_file(SourceFile.of(page)))
     answer = made.ask("How is the gasket replaced?", reader=Extractive(threshold=0, sentences=9))
     assert [c.quote for c in answer.citations] == ["Open the lid first."]
+
+
+def test_a_heading_is_quoted_only_with_the_code_under_it(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("# Widget\n\n## Install\n\n```sh\npip install widget\n```\n\n## License\n\nMIT\n")
+    made = Collection.create(tmp_path / "c")
+    made.add(load_file(SourceFile.of(page)))
+    assert made.ask("How do I install widget?").citations[0].quote == "## Install\n\n```sh\npip install widget\n```"
+    assert [c.quote for c in made.ask("What is the license?").citations] == ["MIT"]
 
 
 def test_several_sentences_do_not_repeat_each_other(tmp_path: Path) -> None:

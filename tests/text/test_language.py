@@ -59,3 +59,7 @@ def test_detect_xquad(language: str) -> None:
         texts = [json.loads(line)["text"] for line in file]
     assert detect(texts) == language
     assert sum(detect([t]) == language for t in texts) > 0.97 * len(texts)
+
+
+def test_one_word_tells_nothing() -> None:
+    assert detect(["# Widget\n\npip install widget\n\nMIT"]) == "en"
