@@ -8,6 +8,7 @@ value stays text throughout, so that a field never changes its type inside a fil
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ragkit.errors import LoadError
+from ragkit.loaders.delimiter import SAMPLE, SAMPLE_LINES, delimiter_of, separator_line
 from ragkit.loaders.lines import open_text, unencodable
 from ragkit.loaders.options import LoadOptions, Report
 from ragkit.loaders.records import ID_FIELDS, NESTED_FIELDS, TEXT_FIELDS, Records, has_text_field
@@ -40,18 +42,21 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
     """A document for each usable row; others are reported by line number.
 
     Without a text column the text is a ``column: value`` line for each column that is not empty. The delimiter
-    is a tab in .tsv files; in .csv files it is a semicolon where the first line has one and no comma.
-    The id is the row's own or ``#line``.
+    is that of a ``sep=`` line, a tab in .tsv files, else the one that fits the first rows (`delimiter_of`).
+    The id is the row's own or ``#line``. A second column of one name is read as ``name 2``, which is reported.
     """
     with _field_limit(options.max_bytes):
         convert = _column_types(path, options) if options.typed_csv else {}
         rows = _rows(path, options)
-        columns = _columns(next(rows, None))
+        header = next(rows, None)
+        columns = _columns(header)
+        if renamed := _renamed(header, columns):
+            report(f"columns whose names occur before are read as {renamed}; give each column its own name")
         own_text = has_text_field(columns, options)
         records = Records(options, report)
         for row in rows:
             problem = row.problem
-            if not problem and len(row.values) > len(columns):
+            if not problem and _is_too_long(row, columns):
                 problem = f"{len(row.values)} fields, where the first row names {len(columns)} (an unquoted delimiter?)"
             if problem:
                 report(f"line {row.number}: {problem}")
@@ -64,31 +69,56 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
 
 
 def _columns(header: _Row | None) -> list[str]:
+    """The names of the columns, each once."""
     if header is None:
         return []
     if header.problem:
         raise LoadError(f"its first row, which names the columns, can't be read: {header.problem}")
-    columns = [name.strip() or f"column {n}" for n, name in enumerate(header.values, 1)]
-    for name in columns:
-        if columns.count(name) > 1:
-            raise LoadError(f"two columns are called {name!r}; the first row must name each column once")
+    given = [name.strip() or f"column {n}" for n, name in enumerate(header.values, 1)]
+    taken, uses = set(given), dict.fromkeys(given, 0)
+    columns = []
+    for name in given:
+        uses[name] += 1
+        own = name
+        if uses[name] > 1:
+            while (own := f"{name} {uses[name]}") in taken:
+                uses[name] += 1
+            taken.add(own)
+        columns.append(own)
     return columns
+
+
+def _renamed(header: _Row | None, columns: list[str]) -> str:
+    """The first names that are not as the file has them, "" if all are."""
+    given = () if header is None else header.values
+    new = [repr(name) for name, old in zip(columns, given, strict=True) if old.strip() not in ("", name)]
+    return ", ".join(new[:5]) + (f" and {len(new) - 5} more" if len(new) > 5 else "")
+
+
+def _is_too_long(row: _Row, columns: list[str]) -> bool:
+    """Whether a row has a value beyond the last column; spreadsheets write empty ones there."""
+    return len(row.values) > len(columns) and any(v.strip() for v in row.values[len(columns) :])
 
 
 def _rows(path: Path, options: LoadOptions) -> Iterator[_Row]:
     """The rows that are not blank, the header first; quotes are read strictly, so that a lost one is noticed."""
     with open_text(path, options, newline="") as stream:
         first = stream.readline(options.max_bytes + 1)
-        tabs = ".tsv" in (s.lower() for s in path.suffixes[-2:])
-        delimiter = "\t" if tabs else ";" if ";" in first and "," not in first else ","
-
-        def again() -> Iterator[str]:
-            yield first
-            yield from stream
-
-        reader = csv.reader(again(), delimiter=delimiter, strict=True)
+        delimiter = separator_line(first)
+        before = int(bool(delimiter))  # lines above the header
+        sample = [] if delimiter else [first]
+        if not delimiter and ".tsv" in (s.lower() for s in path.suffixes[-2:]):
+            delimiter = "\t"
+        elif not delimiter:
+            size, line = len(first), first
+            while line and size < SAMPLE and len(sample) < SAMPLE_LINES:
+                line = stream.readline(options.max_bytes + 1)
+                sample.append(line)
+                size += len(line)
+            delimiter = delimiter_of(sample, whole=not line)
+        reader = csv.reader(itertools.chain(sample, stream), delimiter=delimiter, strict=True)
         while True:
-            number = reader.line_num + 1
+            number = reader.line_num + 1 + before
             try:
                 values = next(reader)
             except StopIteration:
@@ -108,7 +138,7 @@ def _column_types(path: Path, options: LoadOptions) -> dict[str, _Convert]:
     open_types = {i: list(_TYPES) for i, name in enumerate(columns) if name not in strings}
     used: set[int] = set()
     for row in rows:
-        if len(row.values) > len(columns):
+        if row.problem or _is_too_long(row, columns):
             continue
         for i in list(open_types):
             value = row.values[i] if i < len(row.values) else ""

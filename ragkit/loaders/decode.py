@@ -49,9 +49,10 @@ def refuse_binary(data: bytes) -> None:
         )
 
 
-def decode(data: bytes, encoding: str | None = None) -> str:
+def decode(data: bytes, encoding: str | None = None, errors: str = "strict") -> str:
     """The text of a file's bytes; a byte-order mark wins over `encoding`, and both over UTF-8.
 
+    errors  the codecs' name of what to do about bytes that are not valid
     A UTF-8 mark stays as U+FEFF; those of UTF-16 and UTF-32 are dropped by Python's codecs.
     raises LoadError for binary content, for bytes that are not valid and for an unknown encoding
 
@@ -67,7 +68,7 @@ def decode(data: bytes, encoding: str | None = None) -> str:
     if marked is None and encoding is None:
         refuse_binary(data)
     try:
-        text = data.decode(codec)
+        text = data.decode(codec, errors)
         if codec not in ("utf-8", "utf-16", "utf-32"):
             text.encode("utf-8")  # a few codecs make half surrogates, which nothing downstream can store
     except UnicodeDecodeError as exc:

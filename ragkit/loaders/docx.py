@@ -1,7 +1,7 @@
 """Word documents: paragraphs and tables in their order, with headings by style.
 
-Deleted text of tracked changes, notes, page headers and images are left out; inserted text, content controls,
-links and text boxes are read.
+Deleted text of tracked changes, hidden text, tables of contents, notes, page headers and images are left out; inserted text,
+content controls, links, text boxes and the text of formulas are read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from ragkit.registry import need
 from ragkit.types import Document
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _SKIPPED = frozenset((_FALLBACK, _W + "del", _W + "moveFrom"))
 _HEADING = re.compile(r"heading ([1-9])", re.IGNORECASE)
+_CONTENTS = re.compile(r"toc(?![a-z])", re.IGNORECASE)  # "toc 1", "TOC Heading"
+_TITLE, _LIST, _LEFT_OUT = -1, 10, 11
 _UNPACKED = 10  # unpacked bytes allowed, in units of max_bytes
 _RATIO, _SMALL = 200, 50_000_000  # more than 200-fold compression of more than 50 MB unpacked is no document
 _NO_TITLE = frozenset(("", "word document", "document", "untitled"))
@@ -69,17 +72,19 @@ def _refuse_bombs(data: bytes, max_bytes: int) -> None:
 
 
 def _level(style: Any) -> int:
-    """1 to 9 for a heading style or one based on it, 10 for a list style, 0 for the others; Title is -1."""
+    """1 to 9 for a heading style or one based on it, _LIST, _TITLE or _LEFT_OUT (of a table of contents), 0 for the others."""
     for _ in range(20):  # styles may be based on each other in a circle
         if style is None:
             return 0
         name = style.name or ""
+        if _CONTENTS.match(name):
+            return _LEFT_OUT
         if found := _HEADING.fullmatch(name):
             return int(found.group(1))
         if name.lower() == "title":
-            return -1
+            return _TITLE
         if name.lower().startswith("list "):
-            return 10
+            return _LIST
         style = getattr(style, "base_style", None)
     return 0
 
@@ -105,14 +110,14 @@ class _Reader:
     def _paragraph(self, element: Any) -> None:
         style = element.find(f"{_W}pPr/{_W}pStyle")
         level = self._levels.get(style.get(_W + "val"), 0) if style is not None else 0
-        text = _text(element)
-        if level == -1:
+        text = "" if level == _LEFT_OUT else _text(element)
+        if level == _TITLE:
             self.title = self.title or one_line(text)
             self.blocks.heading(1, text)
         elif 1 <= level <= 9:
             self.blocks.heading(level, text)
         elif text.strip():
-            listed = level == 10 or element.find(f"{_W}pPr/{_W}numPr") is not None
+            listed = level == _LIST or element.find(f"{_W}pPr/{_W}numPr") is not None
             if not listed:
                 self.blocks.end_block()
             for line in text.strip().splitlines():
@@ -142,9 +147,9 @@ def _text(element: Any) -> str:
     while todo:
         element = todo.pop()
         tag = element.tag
-        if tag in _SKIPPED:
+        if tag in _SKIPPED or (tag == _W + "r" and _is_hidden(element)):
             continue
-        if tag == _W + "t":
+        if tag in (_W + "t", _MATH_TEXT):
             parts.append(element.text or "")
         elif tag == _W + "tab":
             parts.append("\t")
@@ -156,3 +161,8 @@ def _text(element: Any) -> str:
         elif tag != _W + "pPr":  # its w:tab elements are tab stops
             todo.extend(reversed(element))
     return "".join(parts)
+
+
+def _is_hidden(run: Any) -> bool:
+    vanish = run.find(f"{_W}rPr/{_W}vanish")
+    return vanish is not None and vanish.get(_W + "val", "true") not in ("0", "false", "off")

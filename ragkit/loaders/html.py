@@ -1,6 +1,6 @@
 """HTML pages: the text that a reader of the page sees, with its headings.
 
-Scripts, styles, templates, navigation, form controls and hidden elements are left out. Nothing outside the
+Scripts, styles, templates, navigation, form controls, hidden elements and the line numbers of listings are left out. Nothing outside the
 file is fetched, and no entity that the page itself defines is expanded.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from ragkit.errors import LoadError
 from ragkit.loaders.blocks import Blocks, one_line
+from ragkit.loaders.charsets import ERRORS, page_codec
 from ragkit.loaders.decode import decode, is_blank, marked_encoding, read_bytes
 from ragkit.loaders.foreign import parsing
 from ragkit.loaders.options import LoadOptions, Report
@@ -28,18 +29,23 @@ _BLOCKS = frozenset(_BLOCK_TAGS.split())
 _LINES = frozenset(("li", "dt", "dd", "tr", "br"))
 _HEADING = re.compile(r"h[1-6]")
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_XML_ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']\s*([A-Za-z0-9_.:-]+)")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_PERMALINKS = frozenset(("headerlink", "anchor", "anchor-link", "permalink"))
+_PERMALINK_TEXTS = frozenset(("", "#", "¶", "§"))
 _PROLOGUE = re.compile(r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!DOCTYPE[^\[>]*\[.*?\]\s*>)?", re.IGNORECASE | re.DOTALL)
 
 
 def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]:
     """One document: blocks apart by a blank line, list items and ``a | b`` table rows on lines, pre as it stands.
 
-    The encoding is that of the byte-order mark, `options.encoding`, the page's own declaration, or UTF-8. The title is
+    The encoding is that of the byte-order mark, `options.encoding`, the page's own declaration
+    (a meta element, else an XML declaration; read as browsers do), or UTF-8. The title is
     the page's, else its first h1, else the file's stem.
     """
     data = read_bytes(path, options)
-    text = decode(data, options.encoding or _declared(data))
+    declared = None if options.encoding else _declared(data)
+    text = decode(data, options.encoding or declared, ERRORS if declared else "strict")
     root = _parse(text)
     page = _Page()
     if root is not None:
@@ -53,12 +59,15 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
 
 
 def _declared(data: bytes) -> str | None:
-    """The encoding in a meta element of the first 1,024 bytes; a page that can be searched for it is not UTF-16."""
+    """The codec named by a meta element in the first 1,024 bytes, else by an XML declaration.
+
+    A page that can be searched for its encoding is not UTF-16, whatever it says.
+    """
     if marked_encoding(data) is not None:
         return None
-    found = _CHARSET.search(data[:1024])
+    found = _CHARSET.search(data[:1024]) or _XML_ENCODING.match(data)
     name = found.group(1).decode("ascii") if found else None
-    return None if name is None or name.lower().startswith(("utf-8", "utf8", "utf-16", "utf-32")) else name
+    return None if name is None or name.lower().startswith(("utf-8", "utf8", "utf-16", "utf-32")) else page_codec(name)
 
 
 def _parse(text: str) -> Any:
@@ -168,18 +177,32 @@ class _Page:
 
 
 def _holds_data(table: Any) -> bool:
-    """A table with a table or a heading inside lays out a page; only others become lines of cells."""
-    inside = table.iter("table", "h1", "h2", "h3", "h4", "h5", "h6")
+    """A table with a table, a heading or a listing inside lays out a page; only others become lines of cells."""
+    inside = table.iter("table", "pre", "h1", "h2", "h3", "h4", "h5", "h6")
     return all(e is table for e in inside)
 
 
 def _is_hidden(element: Any) -> bool:
-    if element.tag in ("html", "body"):
+    """Hidden by the page, or of no use to a reader of its text: menus, line numbers, links to the heading beside them."""
+    tag = element.tag
+    if tag in ("html", "body"):
         return False
     get = element.get
+    classes = (get("class") or "").split()
     return (
         get("hidden") is not None
         or get("aria-hidden") == "true"
-        or (element.tag == "a" and "headerlink" in (get("class") or "").split())  # the ¶ beside a heading
+        or (get("role") or "").strip().lower() == "navigation"
         or bool(_HIDDEN_STYLE.search(get("style") or ""))
+        or (bool(classes) and (_numbers_lines(tag, classes) or _is_permalink(element, classes)))
     )
+
+
+def _numbers_lines(tag: str, classes: list[str]) -> bool:
+    return "linenos" in classes or "linenodiv" in classes or (tag == "td" and "gutter" in classes)
+
+
+def _is_permalink(element: Any, classes: list[str]) -> bool:
+    if element.tag != "a" or _PERMALINKS.isdisjoint(classes):
+        return False
+    return "headerlink" in classes or "".join(element.itertext()).strip() in _PERMALINK_TEXTS

@@ -15,16 +15,16 @@ from ragkit.loaders.blocks import one_line
 from ragkit.loaders.decode import read_bytes
 from ragkit.loaders.foreign import parsing
 from ragkit.loaders.options import LoadOptions, Report
+from ragkit.loaders.pages import running_text
 from ragkit.registry import need
 from ragkit.types import Document
 
-_BETWEEN = "\n\n"
 _NO_TITLE = re.compile(r"untitled.*|microsoft .* - .*|.*\.(?:docx?|tex|dvi|indd|pptx?|xlsx?|pdf|qxd|rtf)|\W*", re.IGNORECASE)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]:
-    """One document: the pages' texts apart by a blank line, `page_starts` with one offset a page.
+    """One document: the pages' texts as a running text (`ragkit.loaders.pages`), `page_starts` with one offset a page.
 
     A file that opens with the empty password is read. A page that can't be parsed is reported and empty.
     The title is that of the file's properties unless a program put its own there, else the file's stem.
@@ -32,8 +32,6 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
     """
     reader = _open(read_bytes(path, options))
     texts: list[str] = []
-    starts: list[int] = []
-    position = 0
     with _pypdf("the PDF"):
         n_pages = len(reader.pages)
     problem: LoadError | None = None
@@ -47,15 +45,13 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
             problem = exc
             report(str(exc))
             text = ""
-        text = _UNSTORABLE.sub("\ufffd", text).strip()
-        starts.append(position)
-        texts.append(text)
-        position += len(text) + len(_BETWEEN)
+        texts.append(_UNSTORABLE.sub("\ufffd", text).strip())
     if not any(texts):
         if problem is not None:
             raise problem
         raise LoadError("the PDF has no text layer; it is probably scanned: run OCR first")
-    yield Document(text=_BETWEEN.join(texts), title=_title(reader) or path.stem, page_starts=tuple(starts))
+    text, starts = running_text(texts)
+    yield Document(text=text, title=_title(reader) or path.stem, page_starts=starts)
 
 
 class _NoCryptography(LoadError):

@@ -26,6 +26,7 @@ def body(xml: str) -> bytes:
     """A Word file whose body is the given XML."""
     names = (
         'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
+        'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
         'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
     )
     return repacked(saved(docx.Document()), _MAIN, f'<?xml version="1.0"?><w:document {names}><w:body>{xml}</w:body></w:document>'.encode())
@@ -90,6 +91,34 @@ def test_changes_controls_links_and_text_boxes(tmp_path: Path) -> None:
     )
     [document], _ = load(tmp_path, "a.docx", body(xml))
     assert document.text == "kept inserted link\n\ncontrol\n\nbox\n\nin ner | outer"
+
+
+def test_formulas_and_hidden_text(tmp_path: Path) -> None:
+    def run(text: str, hidden: str) -> str:
+        return f'<w:r><w:rPr>{hidden}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    shown, one, two = '<w:vanish w:val="false"/>', "<w:vanish/>", '<w:vanish w:val="1"/>'
+    xml = (
+        "<w:p><w:r><w:t>Flow </w:t></w:r><m:oMath><m:r><m:t>Q=</m:t></m:r><m:f><m:num><m:r><m:t>V</m:t></m:r></m:num>"
+        "<m:den><m:r><m:t>t</m:t></m:r></m:den></m:f></m:oMath></w:p><w:p><m:oMathPara><m:oMath><m:r><m:t>E=m</m:t></m:r></m:oMath></m:oMathPara></w:p>"
+        f"<w:p>{run('seen', shown)}{run(' secret', one)}{run(' end', '')}</w:p>"
+        f"<w:p>{run('secret', two)}</w:p>"
+    )
+    [document], _ = load(tmp_path, "a.docx", body(xml))
+    assert document.text == "Flow Q=Vt\n\nE=m\n\nseen end"
+
+
+def test_a_table_of_contents_is_left_out(tmp_path: Path) -> None:
+    word = docx.Document()
+    toc = word.styles.add_style("toc 1", 1)
+    word.styles.add_style("Contents entry", 1).base_style = toc
+    word.styles.add_style("Toccata", 1)
+    for text, style in (("Contents", "TOC Heading"), ("Pumps\t3", "toc 1"), ("Valves\t4", "Contents entry"), ("Bach", "Toccata")):
+        word.add_paragraph(text, style=style)
+    word.add_heading("Pumps", level=1)
+    [document], _ = load(tmp_path, "a.docx", saved(word))
+    assert document.text == "Bach\n\nPumps"
+    assert [h.text for h in document.headings] == ["Pumps"]
 
 
 def test_an_empty_document_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragkit.errors import LoadError
+from ragkit.loaders import LoadOptions
 from ragkit.types import Document
 from tests.loaders.makers import load, outcome, source
 
@@ -60,6 +61,25 @@ def test_tables(tmp_path: Path) -> None:
     assert page(tmp_path, "<table><td>loose</table><tr><td>lost").text.split() == ["loose", "lost"]
 
 
+def test_listings_with_line_numbers(tmp_path: Path) -> None:
+    pygments = (
+        '<p>See:</p><table class="highlighttable"><tr><td class="linenos"><div class="linenodiv"><pre>1\n2</pre></div></td>'
+        '<td class="code"><div><pre>def f():\n    return  1</pre></div></td></tr></table><p>after</p>'
+    )
+    assert page(tmp_path, pygments).text == "See:\n\ndef f():\n    return  1\n\nafter"
+    hexo = '<table><tr><td class="gutter"><pre>1<br>2</pre></td><td class="code"><pre>a = 1<br>  b</pre></td></tr></table>'
+    assert page(tmp_path, hexo).text == "a = 1\n  b"
+    assert page(tmp_path, '<pre><span class="linenos">1</span>x = 1</pre>').text == "x = 1"
+
+
+def test_menus_and_permalinks(tmp_path: Path) -> None:
+    html = (
+        '<div role="navigation"><a>Home</a></div><h2><a class="anchor" href="#a">#</a>Alpha</h2>'
+        '<p>see <a class="anchor" href="#a">Alpha</a><a class="permalink">§</a></p>'
+    )
+    assert page(tmp_path, html).text == "Alpha\n\nsee Alpha"
+
+
 def test_what_is_not_seen_is_left_out(tmp_path: Path) -> None:
     html = (
         "<body style='display:none'>seen<script>1</script> <noscript>2</noscript><template>3</template><p hidden>4</p>"
@@ -96,8 +116,43 @@ def test_encodings_that_fail(tmp_path: Path) -> None:
 
 
 def test_xhtml_and_xml_declarations(tmp_path: Path) -> None:
-    [document], _ = load(tmp_path, "a.xhtml", '<?xml version="1.0" encoding="latin-1"?>\n<html><body><p>é<br/>x</p></body></html>')
-    assert document.text == "é\nx"
+    xml = '<?xml version="1.0" encoding="latin-1"?>\n<html><head>{}</head><body><p>é–<br/>x</p></body></html>'
+    for content in (xml.format("").encode("cp1252"), xml.format('<meta charset="utf-8"/>').encode()):
+        [document], _ = load(tmp_path, "a.xhtml", content)
+        assert document.text == "é–\nx"
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("iso-8859-1", "cp1252", "“caf\xe9” – 5 €"),
+        ("us-ascii", "cp1252", "it’s"),
+        ("latin1", "cp1252", "it’s"),
+        ("GB2312", "gb18030", "朱镕基 €"),
+        ("gbk", "gb18030", "㐀"),
+        ("shift_jis", "cp932", "①髙"),
+        ("x-sjis", "cp932", "①"),
+        ("euc-kr", "cp949", "똠방각하"),
+        ("ks_c_5601-1987", "cp949", "똠"),
+        ("iso-8859-9", "cp1254", "ığ – “ş”"),
+        ("windows-1253", "cp1253", "αβγ"),
+        ("big5", "big5hkscs", "香港㗎"),
+    ],
+)
+def test_charsets_are_read_as_browsers_read_them(tmp_path: Path, label: str, codec: str, text: str) -> None:
+    [document], reasons = load(tmp_path, "a.html", f"<meta charset='{label}'><p>{text}".encode(codec))
+    assert (document.text, reasons) == (text, [])
+
+
+def test_bytes_that_an_encoding_leaves_open(tmp_path: Path) -> None:
+    [document], _ = load(tmp_path, "a.html", b"<meta charset=iso-8859-1><p>a\x81b")
+    assert document.text == "a\x81b"
+    with pytest.raises(LoadError, match=r"not valid cp1253 \(byte 0xD2"):
+        load(tmp_path, "a.html", b"<meta charset=windows-1253><p>a\xd2b")
+    with pytest.raises(LoadError, match="not valid cp932"):
+        load(tmp_path, "a.html", b"<meta charset=shift_jis><p>a\x81")
+    with pytest.raises(LoadError, match=r"not valid cp1252 \(byte 0x81"):  # only what the page says is read so
+        load(tmp_path, "a.html", b"<p>a\x81b", LoadOptions(encoding="cp1252"))
 
 
 def test_entities_of_the_page_are_not_expanded(tmp_path: Path) -> None:

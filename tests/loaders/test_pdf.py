@@ -32,6 +32,12 @@ def test_pages_and_their_starts(tmp_path: Path) -> None:
     assert document.title == "On pages"
 
 
+def test_a_sentence_over_a_page_end_is_one(tmp_path: Path) -> None:
+    [document], _ = load(tmp_path, "a.pdf", pdf(["It runs over the", "end of the page. Hyphen-", "ated."]))
+    assert document.text == "It runs over the\nend of the page. Hyphenated."
+    assert document.page_starts == (0, 17, 40)
+
+
 @pytest.mark.parametrize("info", ["", "untitled", "Microsoft Word - report.doc", "paper.dvi", "  "])
 def test_a_title_that_a_program_put_there_is_not_one(tmp_path: Path, info: str) -> None:
     [document], _ = load(tmp_path, "my report.pdf", pdf(["x"], info=info))
