@@ -56,12 +56,78 @@ def test_lines() -> None:
     assert cut("a\u2028b\u2029\u2029c") == ["a\u2028b", "c"]
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Select the General tab.", "Select OK."],
+        ["The gap is 5 mm.", "Tighten the bolt.", "It is 10 ft.", "Measure it.", "Wait for 10 sec.", "Remove it."],
+        ["It is 3 min.", "Add 2 kg.", "Cut 4 in.", "Drive 5 km.", "Leave 6 cm.", "Stop."],
+        ["Read the ref.", "Skip the para.", "Open the app.", "Write the def.", "Set the env.", "Visit example.fr.", "Done."],
+        ["See Sec. 4, tab. 3, Ref. [7], ch. V and Vol. II there.", "It came on Jan. 5 or in Dec.", "Prices rose."],
+        ["they sold mt. stuart to gen. lee.", "it was a hill."],
+        ["Fr. Müller met Gen. Lee in Ft. Worth.", "MM. Dupont et Martin sont venus."],
+        ["It is signed by the CA.", "Clients check it.", "Open it in VS.", "Build it.", "DR. SMITH OF ACME INC. LONDON left."],
+    ],
+    ids=lambda s: s[0][:20],
+)
+def test_words_that_are_abbreviations_only_sometimes(sentences: list[str]) -> None:
+    assert cut(" ".join(sentences)) == sentences
+
+
+def test_a_sentence_may_begin_with_lower_case_code() -> None:
+    for sentences in (
+        ["Install the package.", "`pip` will do the rest.", "`npm` is not needed."],
+        ["Install it!", "**pip** will do.", "**`npm`** too.", '"auto" is the default.', "[`x`](u) is a link.", "*`n`* is a size."],
+        ["Use e.g. `pip`, i.e. `that`, vs. `npm`.", "Wait... `x` is here.", "The marks `.` `x` and **`!`** *`c`* stay."],
+        ['"Go away!" she said.', "Use the tab.", "`pip` is there."],
+    ):
+        assert cut(" ".join(sentences)) == sentences
+        assert cut("\n".join(sentences)) == sentences
+
+
+def test_a_wrapped_number_is_no_list_item() -> None:
+    assert cut("As defined in Section\n12. The Commission shall adopt it.") == [
+        "As defined in Section\n12.",
+        "The Commission shall adopt it.",
+    ]
+    assert cut("It is given in\n   2. of RFC 7231.") == ["It is given in\n   2. of RFC 7231."]
+    assert cut("The plan (of A or\nB) and 11 or\n12) go.") == ["The plan (of A or\nB) and 11 or\n12) go."]
+    for above in ("Steps:", "Done.", "# Title", "- item", "6. item", "As **this:**", "Steps\n"):
+        assert cut(f"{above}\n7. Foo bar\n8. Baz") == [above.strip(), "7. Foo bar", "8. Baz"]
+    assert cut("Steps\n1. Foo bar\n2. Baz") == ["Steps", "1. Foo bar", "2. Baz"]
+
+
+def test_numbered_titles() -> None:
+    for title in (
+        "3.2.  Header Fields",
+        "Section 1.1. Definitions.",
+        "## 3.2. Header Fields",
+        "## 1. Intro",
+        "A.1. Notes",
+        "Step 3. Click OK.",
+    ):
+        assert cut(title) == [title]
+        assert cut(f"Text.\n\n{title}\n\nMore") == ["Text.", title, "More"]
+    assert cut("Released in 3.2. Header fields. See Section 3. Click it.") == [
+        "Released in 3.2.", "Header fields.", "See Section 3.", "Click it.",
+    ]  # fmt: skip
+
+
+def test_lettered_items() -> None:
+    items = ["(a) first thing;", "(b) second thing", "(iv) fourth", "(1) one", "2) two", "a) letter", "i) last"]
+    assert cut("\n".join(items)) == items
+    assert cut("This applies to:\n  " + "\n  ".join(items)) == ["This applies to:", *items]
+    assert cut("As in paragraph\n(b) of the Article") == ["As in paragraph\n(b) of the Article"]
+    assert cut("Q. What is it? A. A pump.") == ["Q. What is it?", "A. A pump."]
+    assert cut("a. First thing.\nb. Second") == ["a. First thing.", "b. Second"]
+
+
 def test_fences() -> None:
     block = "```py\nx = 1. Y\n\nz! A\n```"
     assert cut(f"Text\n{block}\nafter. More") == ["Text", block, "after.", "More"]
     assert cut(block) == [block]
     assert cut("~~~~\n~~~\n```\n~~~~") == ["~~~~\n~~~\n```\n~~~~"]
-    assert cut("```open\na. B\nc") == ["```open", "a.", "B\nc"]  # nothing closes it: a line like others
+    assert cut("```open\nab. B\nc") == ["```open", "ab.", "B\nc"]  # nothing closes it: a line like others
     long = "```\n" + "\n\n".join(["row " * 100] * 3) + "\n```"
     assert [len(s) for s in cut(long)] == [403, 399, 404]
 
@@ -115,6 +181,11 @@ alphabet = st.sampled_from(
         "Dr",
         "e.g",
         "[1]",
+        "12. ",
+        "3.2",
+        "(a) ",
+        "Section ",
+        "mm",
         "\x85",
         "\x1c",
         "\u3000",
@@ -159,6 +230,10 @@ def test_laws(text: str, start: int, end: int) -> None:
         "a. ",
         "1.",
         "\n" + "`" * 500 + "x",
+        "\n12. ",
+        "x\n(a) ",
+        "1.1",
+        ". `a",
     ],
     ids=repr,
 )
