@@ -150,7 +150,7 @@ def _candidates(
     names: Sequence[str],
     mapper: TermMapper,
 ) -> Iterator[_Candidate]:
-    """Every sentence that could be quoted, scored; headings, questions and code are context, never an answer."""
+    """Every sentence that could be quoted, scored; what `_is_statement` refuses is context only."""
     if not wanted:
         return
     weights = np.array(list(wanted.values()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -125,7 +124,7 @@ def index(
     quiet: bool,
 ) -> None:
     """Index folders or files of documents into a collection, or bring it up to date."""
-    from ragkit.collection.home import open_or_create
+    from ragkit.collection.home import open_or_create, remove_if_empty
     from ragkit.collection.manifest import is_collection
     from ragkit.loaders import LoadOptions
 
@@ -143,8 +142,8 @@ def index(
         _report(report, quiet)
         _need_documents(collection, paths)
     except BaseException:
-        if new and collection.refresh() is False and not len(collection):
-            shutil.rmtree(output)  # made a moment ago, and empty: the next try may choose other settings
+        if new:
+            remove_if_empty(collection)  # the next try may choose other settings
         raise
     _emit(
         {**report.to_dict(), **collection.info()},

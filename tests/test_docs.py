@@ -118,7 +118,9 @@ def run_console(block: Block, page: Path) -> None:
             assert re.fullmatch(pattern, done.output), f"{page.name}: {line} printed\n{done.output}\nwhere the page has\n{shown}"
 
 
-@pytest.mark.parametrize("page", READ, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [p for p in READ if any(b.run and b.kind in ("python", "console") for b in blocks(p))], ids=lambda p: p.name
+)
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python and console blocks of a page, in order, where a copy of docs/ lies; the console sees the files that Python made, too."""
     python, console = tmp_path / "python", tmp_path / "console"

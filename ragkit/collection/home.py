@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ragkit.collection.collection import Collection
-from ragkit.collection.manifest import is_collection
-from ragkit.errors import CollectionExistsError, InputError, RagkitError
+from ragkit.collection.lock import writer_lock
+from ragkit.collection.manifest import is_collection, live
+from ragkit.errors import CollectionExistsError, InputError, LockedError, RagkitError
 from ragkit.progress import Progress
 
 
@@ -54,3 +56,15 @@ def open_or_create(path: str | Path, **settings: Any) -> Collection:
         if not is_collection(Path(path)):
             raise
         return Collection.open(path)  # another process made it in between
+
+
+def remove_if_empty(collection: Collection) -> bool:
+    """Remove a collection that holds no documents; False, and nothing is touched, if it holds some or is being written."""
+    try:
+        with writer_lock(collection.folder, timeout=0):
+            if live(collection.folder).segments:
+                return False
+            shutil.rmtree(collection.folder)
+            return True
+    except LockedError:
+        return False

@@ -41,18 +41,23 @@ class Schema:
         """
         values: dict[str, Any] = {}
         found: dict[str, str] = {}
-        for name, value in flatten(meta, document):
+
+        def clash(name: str, sentence: str) -> None:
+            if on_clash is None:
+                raise SchemaError(sentence)
+            on_clash(name, f"{sentence}; the field was left out")
+
+        for name, value in flatten(meta, document, clash):
             if name in values:
-                raise SchemaError(f"document {document!r} has the field {name!r} twice, once nested and once dotted; rename one")
+                clash(name, f"document {document!r} has the field {name!r} twice, once nested and once dotted; rename one")
+                continue
             try:
                 kind, inferred = self.fields.get(name), _infer(name, value, document)
                 if kind is None or (kind == "int" and inferred == "float"):
                     kind = inferred
                 values[name] = _convert(name, value, inferred, kind, document)
             except SchemaError as exc:
-                if on_clash is None:
-                    raise
-                on_clash(name, f"{exc}; the field was left out")
+                clash(name, str(exc))
                 continue
             if kind != self.fields.get(name):
                 found[name] = kind
@@ -60,15 +65,18 @@ class Schema:
         return values
 
 
-def flatten(meta: Mapping[str, Any], document: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every value that is not None."""
-    if prefix.count(".") > _DEPTH:
-        raise SchemaError(f"document {document!r}: metadata is nested more than {_DEPTH} levels deep; flatten it")
+def flatten(
+    meta: Mapping[str, Any], document: str, clash: Callable[[str, str], None], prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every value that is not None; a key that can't be a name is told to clash as (key, sentence)."""
     for key, value in meta.items():
         if not isinstance(key, str) or not key or not _is_text(key):
-            raise SchemaError(f"document {document!r}: metadata keys are non-empty strings, got {key!r}; rename it")
-        if isinstance(value, Mapping):
-            yield from flatten(value, document, f"{prefix}{key}.")
+            clash(repr(key), f"document {document!r}: metadata keys are non-empty strings, got {key!r}; rename it")
+        elif isinstance(value, Mapping):
+            if depth == _DEPTH:
+                clash(prefix + key, f"document {document!r}: metadata is nested more than {_DEPTH} levels deep; flatten it")
+            else:
+                yield from flatten(value, document, clash, f"{prefix}{key}.", depth + 1)
         elif value is not None:
             yield prefix + key, value
 

@@ -22,7 +22,7 @@ from ragkit.collection.retention import drop_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
 from ragkit.collection.snapshot import Snapshot
-from ragkit.errors import DuplicateIdError, InputError
+from ragkit.errors import DuplicateIdError
 from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker, IndexSpec
 from ragkit.spec import from_config, to_config
@@ -169,24 +169,24 @@ class Commit:
             if n not in self._dead:
                 kept.append(entry)
                 continue
-            live = np.ones(entry.documents, np.bool_) if view.live is None else view.live.copy()
-            live[sorted(self._dead[n])] = False
+            alive = np.ones(entry.documents, np.bool_) if view.live is None else view.live.copy()
+            alive[sorted(self._dead[n])] = False
             if entry.deletes:
                 gone.add(entry.deletes)
-            if not live.any():  # nothing of it is left: the segment is no part of the new version
+            if not alive.any():  # nothing of it is left: the segment is no part of the new version
                 gone.update(f for f in old.files if f.startswith(f"segments/{entry.id}/"))
                 continue
             file = self.folder / "deletes" / f"{entry.id}-{self._generation:08d}.npy"
             self._made.append(file)
-            np.save(file, np.packbits(~live), allow_pickle=False)
+            np.save(file, np.packbits(~alive), allow_pickle=False)
             sync_file(file)
             self._record(file)
             kept.append(
                 entry.model_copy(
                     update={
                         "deletes": file.relative_to(self.folder).as_posix(),
-                        "live_documents": int(live.sum()),
-                        "live_passages": int(live[view.columns.document_of].sum()),
+                        "live_documents": int(alive.sum()),
+                        "live_passages": int(alive[view.columns.document_of].sum()),
                     }
                 )
             )
@@ -252,7 +252,5 @@ def add_all(commit: Commit, documents: Iterable[Document], *, replace: bool) -> 
     total = len(documents) if isinstance(documents, list | tuple) else 0
     with track("adding documents", total, commit.progress) as tracker:
         for document in documents:
-            if not isinstance(document, Document):
-                raise InputError(f"documents are ragkit.Document, text or dicts, got {type(document).__name__}")
             (commit.upsert if replace else commit.add)(document)
             tracker.advance()

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import ragkit.collection.writer as writer
 from ragkit import BM25, Collection, Document, Retrieve, Tokens
 from ragkit.collection.files import sha256_bytes
-from ragkit.collection.home import open_or_create
+from ragkit.collection.home import open_or_create, remove_if_empty
 from ragkit.collection.retention import drop_old_versions
 from ragkit.errors import (
     Cancelled,
@@ -380,6 +380,28 @@ def test_a_collection_made_anew_in_the_same_place(tmp_path: Path) -> None:
     assert sorted(d.id for d in Collection.open(tmp_path / "c")) == ["after", "more"]
     assert fresh.refresh()
     assert sorted(d.id for d in stale) == ["after", "more"]
+
+
+def test_an_empty_collection_is_removed_only_if_nobody_writes_it(tmp_path: Path) -> None:
+    made = Collection.create(tmp_path / "c")
+    inside, done = threading.Event(), threading.Event()
+
+    def documents():  # type: ignore[no-untyped-def]
+        yield Document("precious", id="x")
+        inside.set()
+        done.wait(10)
+
+    first = threading.Thread(target=lambda: made.add(documents()))
+    first.start()
+    inside.wait(10)
+    other = Collection.open(tmp_path / "c")
+    assert remove_if_empty(other) is False  # no document is committed yet, but one is on its way
+    done.set()
+    first.join()
+    assert remove_if_empty(other) is False
+    assert [d.id for d in Collection.open(tmp_path / "c")] == ["x"]
+    assert remove_if_empty(Collection.create(tmp_path / "d")) is True
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_stale_reader_never_mixes_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,20 @@ def test_metadata_that_clashes_costs_the_field_and_not_the_document(made: Collec
     assert next(s.reason for s in report.skipped if s.path == "b.csv").endswith("(and of 2 more documents)")
 
 
+def test_a_key_that_can_be_no_field_costs_the_field_too(made: Collection, tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    deep = '{"d":' * 40 + "1" + "}" * 40
+    lines = ('{"text": "one", "": 1, "n": 1}', '{"text": "two", "a.b": 1, "a": {"b": 2}}', f'{{"text": "three", "d": {deep}}}')
+    (docs / "a.jsonl").write_text("\n".join(lines))
+    report = made.sync(docs)
+    assert sorted(d.text for d in made) == ["one", "three", "two"]
+    assert made.get("a.jsonl#1").meta == {"n": 1}
+    assert made.get("a.jsonl#2").meta == {"a.b": 1}
+    assert all(s.reason.endswith("; the field was left out") for s in report.skipped)
+    assert len(report.skipped) == 3
+
+
 def test_a_changed_file_whose_metadata_clashes_keeps_its_documents(made: Collection, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
