@@ -23,6 +23,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "indexes": {
         "bm25": "ragkit.indexes.bm25:BM25",
         "rank_bm25": "ragkit.indexes.rank_bm25:RankBM25",
+        "dense": "ragkit.indexes.dense:Dense",
     },
     "chunkers": {
         "tokens": "ragkit.chunking:Tokens",
@@ -41,6 +42,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "jsonl": "ragkit.loaders.jsonl:load",
         "csv": "ragkit.loaders.csv:load",
         "parquet": "ragkit.loaders.parquet:load",
+    },
+    "pipelines": {
+        "hybrid": "ragkit.pipelines.hybrid:hybrid",
     },
     "readers": {
         "extractive": "ragkit.pipelines.extractive:Extractive",
