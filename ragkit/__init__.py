@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from ragkit.chunking import Headings, Recursive, Sentences, Tokens
     from ragkit.collection import Collection, Snapshot, SyncReport
     from ragkit.collection import open_folder as open
+    from ragkit.encoders import encoder
     from ragkit.errors import RagkitError
-    from ragkit.evaluation import evaluate
+    from ragkit.evaluation import Comparison, compare, evaluate
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
+    from ragkit.indexes.dense import Dense
+    from ragkit.pipelines.fusion import interpolate, pool, rrf
+    from ragkit.pipelines.hybrid import hybrid
+    from ragkit.pipelines.reorder import MMR, MinScore, PerDocument, Recency, TitleWeight
+    from ragkit.pipelines.tuning import tune
     from ragkit.run import Run
     from ragkit.stage import Identity, Retrieve, Stage
     from ragkit.text import Analyzer
@@ -34,14 +40,20 @@ _LAZY = {
     "BM25": "ragkit.indexes.bm25:BM25",
     "Citation": "ragkit.types:Citation",
     "Collection": "ragkit.collection:Collection",
+    "Comparison": "ragkit.evaluation:Comparison",
+    "Dense": "ragkit.indexes.dense:Dense",
     "Document": "ragkit.types:Document",
     "Headings": "ragkit.chunking:Headings",
     "Hit": "ragkit.hits:Hit",
     "Hits": "ragkit.hits:Hits",
     "Identity": "ragkit.stage:Identity",
+    "MMR": "ragkit.pipelines.reorder:MMR",
+    "MinScore": "ragkit.pipelines.reorder:MinScore",
     "Passage": "ragkit.types:Passage",
+    "PerDocument": "ragkit.pipelines.reorder:PerDocument",
     "Query": "ragkit.types:Query",
     "RagkitError": "ragkit.errors:RagkitError",
+    "Recency": "ragkit.pipelines.reorder:Recency",
     "Recursive": "ragkit.chunking:Recursive",
     "Retrieve": "ragkit.stage:Retrieve",
     "Run": "ragkit.run:Run",
@@ -50,9 +62,17 @@ _LAZY = {
     "Span": "ragkit.types:Span",
     "Stage": "ragkit.stage:Stage",
     "SyncReport": "ragkit.collection:SyncReport",
+    "TitleWeight": "ragkit.pipelines.reorder:TitleWeight",
     "Tokens": "ragkit.chunking:Tokens",
+    "compare": "ragkit.evaluation:compare",
+    "encoder": "ragkit.encoders:encoder",
     "evaluate": "ragkit.evaluation:evaluate",
+    "hybrid": "ragkit.pipelines.hybrid:hybrid",
+    "interpolate": "ragkit.pipelines.fusion:interpolate",
     "open": "ragkit.collection:open_folder",
+    "pool": "ragkit.pipelines.fusion:pool",
+    "rrf": "ragkit.pipelines.fusion:rrf",
+    "tune": "ragkit.pipelines.tuning:tune",
 }
 
 __all__ = [
@@ -61,14 +81,20 @@ __all__ = [
     "BM25",
     "Citation",
     "Collection",
+    "Comparison",
+    "Dense",
     "Document",
     "Headings",
     "Hit",
     "Hits",
     "Identity",
+    "MMR",
+    "MinScore",
     "Passage",
+    "PerDocument",
     "Query",
     "RagkitError",
+    "Recency",
     "Recursive",
     "Retrieve",
     "Run",
@@ -77,10 +103,18 @@ __all__ = [
     "Span",
     "Stage",
     "SyncReport",
+    "TitleWeight",
     "Tokens",
+    "compare",
+    "encoder",
     "evaluate",
+    "hybrid",
+    "interpolate",
     "offline",
     "open",
+    "pool",
+    "rrf",
+    "tune",
 ]
 
 

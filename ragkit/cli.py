@@ -96,8 +96,15 @@ def main() -> None:
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the collection; made if it is new.")
-@click.option("--index", "indexes", multiple=True, help="Kind of index of a new collection, default bm25; may be repeated.")
+@click.option(
+    "--index",
+    "indexes",
+    multiple=True,
+    help="Kind of index of a new collection; may be repeated. Default: bm25, and dense where its encoder is installed.",
+)
 @click.option("--language", default=None, help="Language of a new collection (ISO 639-1); default decided by the documents.")
+@click.option("--model", default=None, help="Encoder of a new dense index: folder, hub id, or static; default all-MiniLM-L6-v2.")
+@click.option("--factory", default=None, help="Of a new dense index: exact (default), graph, balanced, fast, compact, bit, or faiss's own.")
 @click.option("--chunker", default=None, help="Of a new collection: auto (default), none, headings, recursive, sentences, tokens.")
 @click.option("--encoding", default=None, help="Encoding of text files that are not UTF-8.")
 @click.option(
@@ -115,6 +122,8 @@ def index(
     output: Path,
     indexes: tuple[str, ...],
     language: str | None,
+    model: str | None,
+    factory: str | None,
     chunker: str | None,
     encoding: str | None,
     max_bytes: int,
@@ -124,7 +133,7 @@ def index(
     quiet: bool,
 ) -> None:
     """Index folders or files of documents into a collection, or bring it up to date."""
-    from ragkit.collection.home import open_or_create, remove_if_empty
+    from ragkit.collection.home import default_indexes, open_or_create, remove_if_empty
     from ragkit.collection.manifest import is_collection
     from ragkit.loaders import LoadOptions
 
@@ -133,9 +142,10 @@ def index(
             raise InputError(f"{path} does not exist; give a folder of documents or a file")
     options = LoadOptions(encoding=encoding, max_bytes=max_bytes)
     new = not is_collection(output)
-    if not new and (indexes or language or chunker):
+    if not new and (indexes or language or chunker or model or factory):
         raise InputError(f"{output} is a collection already, and keeps the settings it was made with; leave them out, or name a new folder")
-    specs = [_spec(i, language) for i in indexes or ("bm25",)]
+    kinds = indexes or (tuple(spec.name for spec in default_indexes()) if new else ("bm25",))
+    specs = [_spec(i, language, model, factory) for i in kinds]
     collection = open_or_create(output, indexes=specs, chunker=_chunker(chunker or "auto"))
     try:
         report = collection.sync(paths, options=options, follow_links=follow_links, replace=replace, progress=_progress(quiet))
@@ -166,11 +176,13 @@ def _need_documents(collection: Collection, paths: Sequence[Path]) -> None:
         )
 
 
-def _spec(name: str, language: str | None) -> Any:
+def _spec(name: str, language: str | None, model: str | None, factory: str | None) -> Any:
+    """A spec of that kind, with those of the settings that it knows."""
     from ragkit.registry import resolve
 
     kind = resolve("indexes", name)
-    return kind(language=language) if language and "language" in kind.__dataclass_fields__ else kind()
+    given = {"language": language, "model": model, "factory": factory}
+    return kind(**{n: v for n, v in given.items() if v and n in kind.__dataclass_fields__})
 
 
 def _chunker(name: str) -> Any:
@@ -202,7 +214,7 @@ def sync(collection: Path, folder: Path | None, replace: bool, as_json: bool, qu
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits.")
-@click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
+@click.option("--using", default=None, help="Index or pipeline to search with; default the collection's.")
 @click.option("--group-by", type=click.Choice(["document"]), default=None, help="One hit a document.")
 @_told
 def search(collection: Path, query: str, k: int, using: str | None, group_by: Any, as_json: bool, quiet: bool) -> None:
@@ -215,7 +227,7 @@ def search(collection: Path, query: str, k: int, using: str | None, group_by: An
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("question")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Passages to read.")
-@click.option("--using", default=None, help="Name of the index to search; default the collection's pipeline.")
+@click.option("--using", default=None, help="Index or pipeline to search with; default the collection's.")
 @_told
 def ask(collection: Path, question: str, k: int, using: str | None, as_json: bool, quiet: bool) -> None:
     """Answer QUESTION from COLLECTION (or from a folder of documents), with exact citations."""
@@ -245,15 +257,80 @@ def info(collection: Path, as_json: bool, quiet: bool) -> None:
 
 
 @main.command("eval")
-@click.option("--beir", "folder", required=True, type=click.Path(path_type=Path), help="Folder in BEIR layout.")
-@click.option("--split", default="test", show_default=True, help="Which qrels to use.")
-@click.option("--pipeline", default="bm25", show_default=True, help="Name of the index to evaluate.")
+@click.argument("collection", required=False, type=click.Path(path_type=Path))
+@click.option("--beir", "folder", default=None, type=click.Path(path_type=Path), help="Test set: a folder in BEIR layout.")
+@click.option("--split", default=None, help="Which qrels of the test set to use; default test.")
+@click.option("--queries", default=None, type=click.Path(path_type=Path), help="For COLLECTION: JSON lines as of BEIR, or id<TAB>text.")
+@click.option("--qrels", default=None, type=click.Path(path_type=Path), help="For COLLECTION: judgements in the format of TREC or BEIR.")
+@click.option(
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    help="An index or a pipeline; several are compared with the first. Default bm25, or that of COLLECTION.",
+)
 @click.option("-m", "--measure", "measures", multiple=True, default=("nDCG@10", "R@100"), show_default=True, help="May be repeated.")
-@click.option("-k", type=click.IntRange(min=1), default=1000, show_default=True, help="Depth of each ranking.")
+@click.option("-k", type=click.IntRange(min=1), default=1000, show_default=True, help="Depth of each ranking, in documents.")
+@click.option("--drop-self", is_flag=True, help="Leave out the document whose id is the query's id; sets that declare it need no flag.")
+@click.option(
+    "--run",
+    "run_file",
+    default=None,
+    type=click.Path(path_type=Path),
+    help="Write the ranking as a TREC run; of several pipelines one file each.",
+)
 @_told
-def evaluate(folder: Path, split: str, pipeline: str, measures: tuple[str, ...], k: int, as_json: bool, quiet: bool) -> None:
-    """Measure retrieval on a test set in BEIR layout; whole documents are indexed."""
-    from ragkit.evaluation.retrieval import evaluate_index
+def evaluate(
+    collection: Path | None,
+    folder: Path | None,
+    split: str | None,
+    queries: Path | None,
+    qrels: Path | None,
+    pipelines: tuple[str, ...],
+    measures: tuple[str, ...],
+    k: int,
+    drop_self: bool,
+    run_file: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure retrieval on a test set or on COLLECTION, and compare pipelines.
 
-    found = evaluate_index(folder, pipeline, measures, split=split, k=k, progress=_progress(quiet))
+    A test set is a folder in BEIR layout, whose documents are indexed whole; for COLLECTION give queries and judgements of your own.
+    """
+    from ragkit.evaluation import read_qrels, read_queries
+    from ragkit.evaluation.retrieval import evaluate_collection, evaluate_dataset
+
+    if folder is not None:
+        if collection is not None or queries is not None or qrels is not None:
+            raise click.UsageError("--beir names a whole test set: give it without COLLECTION, --queries and --qrels")
+        found = evaluate_dataset(
+            folder,
+            pipelines or ("bm25",),
+            measures,
+            split=split or "test",
+            k=k,
+            drop_self=drop_self or None,
+            progress=_progress(quiet),
+        )
+    else:
+        if collection is None or queries is None or qrels is None or split is not None:
+            raise click.UsageError("give a test set with --beir FOLDER, or COLLECTION with --queries FILE and --qrels FILE")
+        asked, judged = read_queries(queries), read_qrels(qrels)
+        opened = _open(collection, quiet)
+        found = evaluate_collection(opened, asked, judged, pipelines or None, measures, k=k, drop_self=drop_self, progress=_progress(quiet))
+    written = found.write_runs(run_file) if run_file is not None else []
+    if not quiet:
+        for file in written:
+            _notice(f"wrote {file}")
     _emit(found.to_dict(), str(found), as_json)
+
+
+@main.command()
+@click.argument("model")
+@_told
+def fetch(model: str, as_json: bool, quiet: bool) -> None:
+    """Download MODEL from the Hugging Face hub into the local model cache, to be used offline."""
+    from ragkit.encoders.folder import fetch as fetch_model
+
+    folder = fetch_model(model)
+    _emit({"model": model, "folder": str(folder)}, f"{model}: {folder}", as_json)

@@ -36,7 +36,7 @@ def compile_pipeline(stage: Stage) -> Stage:
     """The pipeline with cut-offs pushed down and repeated sub-pipelines shared; for one call, by one thread."""
     pushed = push_cuts(stage)
     try:
-        seen = Counter(_parts(pushed))
+        seen = Counter(parts(pushed))
     except TypeError as exc:
         raise InputError(f"{exc}: a stage must be hashable; make it a dataclass(frozen=True) of hashable values") from exc
     return _share(pushed, {s: Shared(s) for s, times in seen.items() if times > 1})
@@ -44,7 +44,7 @@ def compile_pipeline(stage: Stage) -> Stage:
 
 def push_cuts(stage: Stage) -> Stage:
     """Move every ``% k`` as near to the retrievers as its laws allow."""
-    inner = _map(stage, push_cuts)
+    inner = map_children(stage, push_cuts)
     if not isinstance(inner, Cut):
         return inner
     below, k = inner.stage, inner.k
@@ -57,9 +57,10 @@ def push_cuts(stage: Stage) -> Stage:
     return inner  # not into a join: its sides' own scores (legs) of the hits that stay would be lost
 
 
-def _children(stage: Stage) -> Iterator[Stage]:
-    parts: tuple[Field[Any], ...] = fields(stage) if is_dataclass(stage) else ()
-    for f in parts:
+def children(stage: Stage) -> Iterator[Stage]:
+    """The stages that a stage holds, in the order of its fields."""
+    held: tuple[Field[Any], ...] = fields(stage) if is_dataclass(stage) else ()
+    for f in held:
         value = getattr(stage, f.name)
         if isinstance(value, Stage):
             yield value
@@ -67,15 +68,16 @@ def _children(stage: Stage) -> Iterator[Stage]:
             yield from (v for v in value if isinstance(v, Stage))
 
 
-def _parts(stage: Stage) -> Iterator[Stage]:
+def parts(stage: Stage) -> Iterator[Stage]:
+    """The stage and all that it is made of, outermost first."""
     yield stage
-    for child in _children(stage):
-        yield from _parts(child)
+    for child in children(stage):
+        yield from parts(child)
 
 
-def _map(stage: Stage, change: Callable[[Stage], Stage]) -> Stage:
+def map_children(stage: Stage, change: Callable[[Stage], Stage]) -> Stage:
     """The stage with each child changed."""
-    if next(_children(stage), None) is None:
+    if next(children(stage), None) is None:
         return stage
     new: dict[str, object] = {}
     for f in fields(stage):  # type: ignore[arg-type]
@@ -90,4 +92,4 @@ def _map(stage: Stage, change: Callable[[Stage], Stage]) -> Stage:
 def _share(stage: Stage, shared: dict[Stage, Shared]) -> Stage:
     if stage in shared:
         return shared[stage]
-    return _map(stage, lambda child: _share(child, shared))
+    return map_children(stage, lambda child: _share(child, shared))

@@ -118,6 +118,43 @@ class IndexSpec(Protocol):
 
 
 @runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors of dim dimensions; two encoders with one fingerprint give the same ones."""
+
+    model: str
+    dim: int
+    fingerprint: str
+    similarity: str
+
+    def encode_query(self, queries: Sequence[str | Query]) -> NDArray[np.float32]: ...
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+    def chunks(self, texts: Sequence[str]) -> Iterable[tuple[int, NDArray[np.float32]]]:
+        """(position of the first text, vectors), some documents at a time, so that finished work can be kept."""
+        ...
+
+
+@runtime_checkable
+class VectorIndex(IndexSpec, Protocol):
+    """An index over a vector column of the segments; the writer makes the column before it builds the index."""
+
+    @property
+    def column(self) -> str:
+        """Name of the column, a plain file name."""
+        ...
+
+    def encoder(self) -> Encoder | None:
+        """What makes the column; None where the caller gives the vectors."""
+        ...
+
+    def train(self, columns: SegmentColumns, folder: Path, *, progress: Progress = False) -> bool:
+        """Write what segments share (centroids, rotations) into an empty folder; False where there is nothing, or too little to train on.
+
+        Segments find it under their index's name in `SegmentColumns.models`.
+        """
+        ...
+
+
+@runtime_checkable
 class Reranker(Protocol):
     """Reorders each query's hits: always a permutation of them."""
 

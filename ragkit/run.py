@@ -7,6 +7,7 @@ score descending, then row ascending; a higher score is better.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -23,8 +24,11 @@ FLOORS: dict[str, float | None] = {
     "bm25": 0.0,
     "okapi": None,  # an idf may be negative, so a row that was found can be worth less than one that was not
     "cosine": -1.0,
+    "dot": None,  # unbounded below
     "prob": 0.0,
     "unit": 0.0,  # normalised to [0, 1]
+    "zscore": None,  # relative to one query's hits
+    "rrf": 0.0,  # reciprocal ranks
     "rank": None,  # positions: they order hits and mean nothing as amounts
 }
 """What a row that a retriever did not return is worth on each scale, at most what any row gets; None: scores that can't be added."""
@@ -225,6 +229,28 @@ class Run:
             query.id: {ids[i]: float(best.scores[i]) for i in range(best.hits_of(q).start, best.hits_of(q).stop)}
             for q, query in enumerate(best.queries)
         }
+
+    @classmethod
+    def from_trec(
+        cls, path: str | os.PathLike[str], queries: Mapping[str, str] | None = None, *, texts: Mapping[str, str] | None = None
+    ) -> Run:
+        """The run in a file of six columns (``query Q0 document rank score tag``), in the order that trec_eval sees.
+
+        queries  query id → text; the file has none, and without this they are empty. Those without a line get no hits
+        texts    document id → text; the file has none, and those that are not given are empty
+        returns  a run on the scale "rank": of a file's scores nobody knows what they measure, so that they order and don't add
+        raises   InputError, naming file and line, for a line that does not fit or a document ranked twice for a query;
+                 LoadError for a file that can't be read
+        """
+        from ragkit.evaluation.trec import load_run
+
+        return load_run(path, queries or {}, texts or {})
+
+    def to_trec(self, path: str | os.PathLike[str], *, tag: str = "ragkit") -> None:
+        """Write the run as trec_eval reads it: documents by their best passage; ``.gz`` too. Raises as `write_run` does."""
+        from ragkit.evaluation.trec import write_run
+
+        write_run(self.to_dict(), path, tag=tag)
 
     def to_frame(self) -> Any:
         """A pandas frame with the columns qid, query, docno, start, end, score, rank, text."""

@@ -25,16 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError, ScaleError
-from ragkit.run import Run, StageReport, order
+from ragkit.join import Joined, in_order, join, reports
+from ragkit.run import Run, StageReport
 
 if TYPE_CHECKING:
     from ragkit.bound import Bound, Searchable
 
 
-def check_k(k: int) -> int:
-    """k itself, if it is a whole number of at least 1."""
+def check_k(k: int, name: str = "k") -> int:
+    """k itself, if it is a whole number of at least 1; name is what the message calls it."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k must be a whole number of at least 1, got {k!r}")
+        raise InputError(f"{name} must be a whole number of at least 1, got {k!r}")
     return int(k)
 
 
@@ -185,7 +186,7 @@ class Weighted(Stage):
         if out.scale == "rank":
             raise ScaleError("positions (scale 'rank') can't be weighted; use rank fusion")
         scores = (out.scores * np.float32(self.weight)).astype(np.float32)
-        return _sorted(replace(out, scores=scores, floor=None if out.floor is None else out.floor * self.weight))
+        return in_order(replace(out, scores=scores, floor=None if out.floor is None else out.floor * self.weight))
 
     def __repr__(self) -> str:
         inner = f"({self.stage!r})" if isinstance(self.stage, Cut) else repr(self.stage)
@@ -200,16 +201,16 @@ class Pair(Stage):
     right: Stage
     symbol = "?"
 
-    def both(self, run: Run) -> tuple[Run, Run]:
-        """Both sides' runs, checked to be of one source and one scale."""
+    def both(self, run: Run) -> tuple[Run, Run, Joined]:
+        """Both sides' runs and their join, checked to be of one source and one scale."""
         a, b = self.left(run), self.right(run)
-        a.same_source(b)
+        joined = join(a, b)
         if a.scale != b.scale or a.scale == "rank":
             raise ScaleError(
                 f"{self.symbol} needs two runs on one scale that adds, got {a.scale!r} and {b.scale!r}; normalise both, "
                 "use rank fusion, or ^ to put one after the other"
             )
-        return a, replace(b, report=_reports(run, a, b))
+        return a, b, joined
 
     def __repr__(self) -> str:
         return f"({self.left!r} {self.symbol} {self.right!r})"
@@ -221,15 +222,13 @@ class Sum(Pair):
     symbol = "+"
 
     def apply(self, run: Run, /) -> Run:
-        a, b = self.both(run)
+        a, b, joined = self.both(run)
         if a.floor is None or b.floor is None:
             raise ScaleError(
                 f"scores on the scale {a.scale!r} don't add: they have no floor for a row that one side lacks; use rank fusion"
             )
-        joined = _join(a, b)
-        left = np.where(joined.in_a, joined.score_a, np.float32(a.floor))
-        right = np.where(joined.in_b, joined.score_b, np.float32(b.floor))
-        return joined.run(a, b, (left + right).astype(np.float32), floor=a.floor + b.floor)
+        scores = joined.spread(0, a.scores, a.floor) + joined.spread(1, b.scores, b.floor)
+        return joined.run(scores, scale=a.scale, floor=a.floor + b.floor, before=run)
 
 
 class Union(Pair):
@@ -238,11 +237,9 @@ class Union(Pair):
     symbol = "|"
 
     def apply(self, run: Run, /) -> Run:
-        a, b = self.both(run)
-        joined = _join(a, b)
-        left = np.where(joined.in_a, joined.score_a, np.float32(-np.inf))
-        right = np.where(joined.in_b, joined.score_b, np.float32(-np.inf))
-        return joined.run(a, b, np.maximum(left, right), floor=_both(max, a.floor, b.floor))
+        a, b, joined = self.both(run)
+        scores = np.maximum(joined.spread(0, a.scores, -np.inf), joined.spread(1, b.scores, -np.inf))
+        return joined.run(scores, scale=a.scale, floor=_both(max, a.floor, b.floor), before=run)
 
 
 class Intersection(Pair):
@@ -251,10 +248,10 @@ class Intersection(Pair):
     symbol = "&"
 
     def apply(self, run: Run, /) -> Run:
-        a, b = self.both(run)
-        joined = _join(a, b)
-        lower = np.minimum(joined.score_a, joined.score_b)
-        return joined.run(a, b, lower, floor=_both(min, a.floor, b.floor), keep=joined.in_a & joined.in_b)
+        a, b, joined = self.both(run)
+        scores = np.minimum(joined.spread(0, a.scores, 0.0), joined.spread(1, b.scores, 0.0))
+        keep = joined.found(0) & joined.found(1)
+        return joined.run(scores, scale=a.scale, floor=_both(min, a.floor, b.floor), before=run, keep=keep)
 
 
 class Concatenation(Pair):
@@ -278,71 +275,12 @@ class Concatenation(Pair):
         empty = np.zeros(0, np.int64)
         scores = np.concatenate([-np.arange(n, dtype=np.float32) for n in lengths] or [empty.astype(np.float32)])
         out = a.fill(indptr, np.concatenate(rows or [empty]), scores, scale="rank")
-        return replace(out, legs={n: np.concatenate(p) for n, p in legs.items()} if rows else {}, report=_reports(run, a, b))
+        return replace(out, legs={n: np.concatenate(p) for n, p in legs.items()} if rows else {}, report=reports(run, (a, b)))
 
 
 def _both(pick: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else pick(a, b)
 
 
-def _reports(run: Run, a: Run, b: Run) -> tuple[StageReport, ...]:
-    """Both sides' reports on top of what had happened before they ran."""
-    return (*a.report, *b.report[len(run.report) :])
-
-
 def _leg(run: Run, name: str, at: slice) -> NDArray[np.float32]:
     return run.legs[name][at] if name in run.legs else np.full(at.stop - at.start, np.nan, np.float32)
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """Union of two runs' (query, row) pairs, with each side's score and position."""
-
-    query: NDArray[np.int64]
-    row: NDArray[np.int64]
-    in_a: NDArray[np.bool_]
-    in_b: NDArray[np.bool_]
-    at_a: NDArray[np.int64]
-    at_b: NDArray[np.int64]
-    score_a: NDArray[np.float32]
-    score_b: NDArray[np.float32]
-
-    def run(self, a: Run, b: Run, scores: NDArray[np.float32], *, floor: float | None, keep: NDArray[np.bool_] | None = None) -> Run:
-        """The joined run with these scores, in order; only the pairs to keep, if given."""
-        by = np.lexsort((self.row, -scores, self.query))
-        if keep is not None:
-            by = by[keep[by]]
-        counts = np.bincount(self.query[by], minlength=len(a))
-        indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        legs: dict[str, NDArray[np.float32]] = {}
-        for name in dict.fromkeys((*a.legs, *b.legs)):
-            both = [
-                np.where(inside, side.legs[name][at] if len(side.rows) else np.float32(np.nan), np.float32(np.nan))
-                for side, inside, at in ((a, self.in_a, self.at_a), (b, self.in_b, self.at_b))
-                if name in side.legs
-            ]
-            legs[name] = (both[0] if len(both) == 1 else np.fmax(both[0], both[1])).astype(np.float32)[by]
-        return replace(a, indptr=indptr, rows=self.row[by], scores=scores[by], floor=floor, legs=legs, report=b.report)
-
-
-def _join(a: Run, b: Run) -> _Joined:
-    qa, qb = (np.repeat(np.arange(len(r)), np.diff(r.indptr)) for r in (a, b))
-    pairs = np.stack((np.concatenate((qa, qb)), np.concatenate((a.rows, b.rows))), axis=1)
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    n = len(unique)
-    at_a, at_b = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    in_a, in_b = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    at_a[inverse[: len(qa)]], at_b[inverse[len(qa) :]] = np.arange(len(qa)), np.arange(len(qb))
-    in_a[inverse[: len(qa)]], in_b[inverse[len(qa) :]] = True, True
-    zeros = np.zeros(n, np.float32)
-    score_a = np.where(in_a, a.scores[at_a] if len(a.rows) else zeros, zeros).astype(np.float32)
-    score_b = np.where(in_b, b.scores[at_b] if len(b.rows) else zeros, zeros).astype(np.float32)
-    query, row = (unique[:, 0], unique[:, 1]) if n else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return _Joined(query, row, in_a, in_b, at_a, at_b, score_a, score_b)
-
-
-def _sorted(run: Run) -> Run:
-    """The run with each query's hits put in order again (a weight can make float32 scores tie)."""
-    hits = [order(run.scores[at], run.rows[at]) + at.start for at in map(run.hits_of, range(len(run)))]
-    return run.take(run.indptr, np.concatenate(hits).astype(np.int64)) if hits else run

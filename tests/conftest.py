@@ -23,9 +23,17 @@ def _sockets_blocked() -> Iterator[None]:
             yield
 
 
+@pytest.fixture(scope="session")
+def encoders_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where converted encoders are kept: one folder for all tests, for a conversion takes seconds."""
+    return tmp_path_factory.mktemp("encoders")
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAGKIT_HOME", str(tmp_path_factory.mktemp("home")))
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, encoders_home: Path) -> None:
+    home = tmp_path_factory.mktemp("home")
+    (home / "encoders").symlink_to(encoders_home)
+    monkeypatch.setenv("RAGKIT_HOME", str(home))
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def docs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(docs: Path, tmp_path: Path) -> Path:
-    assert ragkit("index", docs, "-o", tmp_path / "c.rag").exit_code == 0
+    assert ragkit("index", docs, "-o", tmp_path / "c.rag", "--index", "bm25").exit_code == 0
     return tmp_path / "c.rag"
 
 

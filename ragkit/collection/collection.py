@@ -12,6 +12,9 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from ragkit.bound import Bound
 from ragkit.collection.files import sync_folder as fsync_folder
 from ragkit.collection.lock import writer_lock
@@ -21,6 +24,7 @@ from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.writer import Commit, add_all
 from ragkit.errors import CollectionExistsError, InputError
 from ragkit.hits import Hits
+from ragkit.named import named_pipeline
 from ragkit.progress import Progress
 from ragkit.protocols import Chunker, IndexSpec, Reader
 from ragkit.registry import resolve
@@ -54,6 +58,7 @@ class Collection:
         chunker: Chunker | Literal["auto"] | None = "auto",
         schema: Mapping[str, str] | None = None,
         index_text: str = INDEX_TEXT,
+        pipeline: str | None = None,
     ) -> Self:
         """Make an empty collection in a new or empty folder.
 
@@ -61,6 +66,8 @@ class Collection:
         chunker      "auto" cuts by headings where a document has them; None keeps documents whole
         schema       declared metadata types {field: "int" | "float" | "bool" | "str" | "instant" | "list[str]"}
         index_text   template of what is indexed, of {title}, {headings} and {text}
+        pipeline     what searches use by default: an index's name or a registered pipeline's; default "hybrid" where
+                     there are BM25 and dense indexes, else the first index
         """
         folder = Path(path)
         specs = list(indexes) if indexes is not None else [resolve("indexes", "bm25")()]
@@ -73,8 +80,9 @@ class Collection:
             chunker=chunker if chunker is None or isinstance(chunker, str) else to_config(chunker),
             index_text=index_text,
             indexes=configs,
-            pipeline=next(iter(configs)),
+            pipeline=pipeline or ("hybrid" if {"bm25", "dense"} <= configs.keys() else next(iter(configs))),
         )
+        named_pipeline(manifest.pipeline, configs)
         _refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with writer_lock(folder, timeout=10.0):
@@ -170,7 +178,8 @@ class Collection:
             if using.collection is not self:
                 raise InputError("the pipeline is bound to another collection; bind it to this one with .on(collection)")
             using = using.stage
-        stage = using if isinstance(using, Stage) else Retrieve(using or self._snapshot.manifest.pipeline, k)
+        manifest = self._snapshot.manifest
+        stage = using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.pipeline, manifest.indexes), k)
         single = isinstance(query, str | Query)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run
@@ -220,20 +229,30 @@ class Collection:
             if manifest is not self._snapshot.manifest:
                 self._snapshot = Snapshot.open(self.folder, manifest, self._snapshot)
 
-    def add(self, documents: Iterable[DocumentLike], *, progress: Progress = False) -> list[str]:
-        """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored."""
-        return self._write(documents, progress, replace=False)
+    def add(
+        self, documents: Iterable[DocumentLike], *, vectors: Mapping[str, ArrayLike] | None = None, progress: Progress = False
+    ) -> list[str]:
+        """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored.
 
-    def upsert(self, documents: Iterable[DocumentLike], *, progress: Progress = False) -> list[str]:
-        """Add documents, each in place of the stored one with its id, in one commit; returns their ids."""
-        return self._write(documents, progress, replace=True)
+        vectors  {name: (documents, dim)} for the indexes of vectors that you give yourself: ``Dense(vectors=name)``
+        """
+        return self._write(documents, vectors, progress, replace=False)
 
-    def _write(self, documents: Iterable[DocumentLike], progress: Progress, *, replace: bool) -> list[str]:
+    def upsert(
+        self, documents: Iterable[DocumentLike], *, vectors: Mapping[str, ArrayLike] | None = None, progress: Progress = False
+    ) -> list[str]:
+        """Add documents, each in place of the stored one with its id, in one commit; returns their ids. See `add`."""
+        return self._write(documents, vectors, progress, replace=True)
+
+    def _write(
+        self, documents: Iterable[DocumentLike], vectors: Mapping[str, ArrayLike] | None, progress: Progress, *, replace: bool
+    ) -> list[str]:
         if isinstance(documents, str | Mapping | Document):
             raise InputError("give a list of documents, as in add([document]); to index a folder use sync(folder)")
         given = list(map(as_document, documents)) if isinstance(documents, list | tuple) else map(as_document, documents)
+        arrays = {name: np.asarray(rows, np.float32) for name, rows in (vectors or {}).items()}
         with self._commit(progress) as commit:
-            add_all(commit, given, replace=replace)
+            add_all(commit, given, arrays, replace=replace)
         return commit.added
 
     def delete(self, ids: str | Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 from ragkit.collection.collection import Collection
 from ragkit.collection.lock import writer_lock
 from ragkit.collection.manifest import is_collection, live
+from ragkit.encoders import default_is_there
 from ragkit.errors import CollectionExistsError, InputError, LockedError, RagkitError
+from ragkit.home import home
 from ragkit.progress import Progress
+from ragkit.protocols import IndexSpec
+from ragkit.registry import resolve
 
-
-def home() -> Path:
-    """``$RAGKIT_HOME``, else ``~/.ragkit``."""
-    return Path(os.environ.get("RAGKIT_HOME") or Path.home() / ".ragkit")
+_log = logging.getLogger(__name__)
 
 
 def open_folder(path: str | Path, *, collection: str | Path | None = None, progress: Progress = False) -> Collection:
@@ -35,7 +36,7 @@ def open_folder(path: str | Path, *, collection: str | Path | None = None, progr
         raise InputError(f"{source} does not exist; give a folder of documents, a file, or a collection")
     kept = Path(collection) if collection is not None else home() / "collections" / sha256(str(source.resolve()).encode()).hexdigest()[:16]
     try:
-        opened = open_or_create(kept)
+        opened = open_or_create(kept, indexes=None if is_collection(kept) else default_indexes())
     except OSError as exc:
         if isinstance(exc, RagkitError):
             raise
@@ -44,6 +45,16 @@ def open_folder(path: str | Path, *, collection: str | Path | None = None, progr
         ) from exc
     opened.sync(source, progress=progress)
     return opened
+
+
+def default_indexes() -> list[IndexSpec]:
+    """What documents are indexed with unless somebody chooses: BM25, and dense where the default encoder is there."""
+    chosen: list[IndexSpec] = [resolve("indexes", "bm25")()]
+    if default_is_there():
+        chosen.append(resolve("indexes", "dense")())
+    else:
+        _log.warning("indexing with BM25 alone; for dense and hybrid search: pip install 'ragkit[minilm]'")
+    return chosen
 
 
 def open_or_create(path: str | Path, **settings: Any) -> Collection:
@@ -59,10 +70,10 @@ def open_or_create(path: str | Path, **settings: Any) -> Collection:
 
 
 def remove_if_empty(collection: Collection) -> bool:
-    """Remove a collection that holds no documents; False, and nothing is touched, if it holds some or is being written."""
+    """Remove a collection that holds no documents and no finished work; False, and nothing is touched, if it does or is being written."""
     try:
         with writer_lock(collection.folder, timeout=0):
-            if live(collection.folder).segments:
+            if live(collection.folder).segments or (collection.folder / "staging").exists():
                 return False
             shutil.rmtree(collection.folder)
             return True

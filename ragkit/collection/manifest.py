@@ -35,7 +35,7 @@ class FileEntry(_Model):
 
 
 class SegmentEntry(_Model):
-    """A segment: counts of rows written and alive, the index parts built, the bitmap of deleted documents."""
+    """A segment: counts of rows written and alive, index parts built, versions of the models they share, bitmap of deleted documents."""
 
     id: str
     documents: int
@@ -43,6 +43,7 @@ class SegmentEntry(_Model):
     live_documents: int
     live_passages: int
     indexes: tuple[str, ...] = ()
+    models: dict[str, str] = Field(default_factory=dict)
     deletes: str | None = None
 
 
@@ -68,6 +69,7 @@ class Manifest(_Model):
     index_text: str = INDEX_TEXT
     indexes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     fitted: bool = False
+    models: dict[str, str] = Field(default_factory=dict)
     pipeline: str = "bm25"
     segments: tuple[SegmentEntry, ...] = ()
     files: dict[str, FileEntry] = Field(default_factory=dict)
@@ -145,4 +147,5 @@ def parse(path: Path, content: bytes) -> Manifest:
         raise CorruptCollectionError(f"{path}: {one_line(exc)}; restore it from a backup") from exc
     inside(path.parent, manifest.files)
     inside(path.parent, (s.id for s in manifest.segments))
+    inside(path.parent, (version for s in manifest.segments for version in s.models.values()))
     return manifest

@@ -44,3 +44,7 @@ def _drop_unnamed(folder: Path, kept: list[Manifest]) -> None:
     for path in (folder / "deletes").iterdir():
         if path.relative_to(folder).as_posix() not in deletes:
             path.unlink()
+    models = {(n, v) for m in kept for of_one in (m.models, *(s.models for s in m.segments)) for n, v in of_one.items()}
+    for path in (folder / "models").glob("*/*"):
+        if (path.parent.name, path.name) not in models:
+            shutil.rmtree(path)

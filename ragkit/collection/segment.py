@@ -2,15 +2,17 @@
 
 ``documents.arrow`` holds one row a document, ``passages.arrow`` one row a passage. A passage's text
 is not stored again: its row says where it lies in the document's text, in code points (for the
-caller) and in bytes (to cut it out of the mapped file without decoding the whole document).
+caller) and in bytes (to cut it out of the mapped file without decoding the whole document). ``vectors/`` holds what encoders
+made of the indexed texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import RLock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,10 +58,20 @@ class SegmentBuffer:
     spans: list[list[Span]] = field(default_factory=list)
     meta: list[dict[str, Any]] = field(default_factory=list)
     stamps: list[SourceStamp] = field(default_factory=list)
+    given: list[Mapping[str, NDArray[np.float32]]] = field(default_factory=list)
     text_bytes: int = 0
 
-    def append(self, document: Document, spans: list[Span], meta: dict[str, Any], stamp: SourceStamp, size: int) -> None:
-        """Take in one document whose text has `size` bytes (see `text_bytes`)."""
+    def append(
+        self,
+        document: Document,
+        spans: list[Span],
+        meta: dict[str, Any],
+        stamp: SourceStamp,
+        size: int,
+        vectors: Mapping[str, NDArray[np.float32]],
+    ) -> None:
+        """Take in one document whose text has `size` bytes (see `text_bytes`), with the vectors given for its passages."""
+        self.given.append(vectors)
         self.documents.append(document)
         self.spans.append(spans)
         self.meta.append(meta)
@@ -125,8 +137,18 @@ def _byte_spans(text: str, spans: Sequence[Span]) -> NDArray[np.int64]:
 class SegmentColumns:
     """The mapped columns of one segment. Thread-safe; nothing is copied until it is asked for."""
 
-    def __init__(self, id: str, documents: pa.RecordBatch, passages: pa.RecordBatch, index_text: str) -> None:
+    def __init__(
+        self,
+        id: str,
+        documents: pa.RecordBatch,
+        passages: pa.RecordBatch,
+        index_text: str,
+        folder: Path,
+        models: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.id, self.index_text = id, index_text
+        self.models = models
+        self._folder = folder
         self._documents, self._passages = documents, passages
         self.n_documents, self.n_passages = documents.num_rows, passages.num_rows
         numbers = {n: passages.column(n).to_numpy(zero_copy_only=True) for n in ("document", "start", "end", "byte_start", "byte_end")}
@@ -143,11 +165,11 @@ class SegmentColumns:
         self._meta_names = [n for n in documents.schema.names if n.startswith(META)]
         self._rows: dict[str, int] | None = None
         self._memo: dict[Any, Any] = {}
-        self._lock = Lock()
+        self._lock = RLock()
 
     @classmethod
-    def open(cls, folder: Path, index_text: str) -> SegmentColumns:
-        """Map a segment's two files."""
+    def open(cls, folder: Path, index_text: str, models: Mapping[str, Path] = MappingProxyType({})) -> SegmentColumns:
+        """Map a segment's two tables; models names, by index, the folder of what its segments share."""
         batches = []
         for name in ("documents.arrow", "passages.arrow"):
             try:
@@ -155,7 +177,7 @@ class SegmentColumns:
                 batches.append(reader.get_batch(0))
             except (pa.ArrowException, OSError) as exc:
                 raise CorruptCollectionError(f"{folder / name} is not a readable Arrow file ({exc}); restore it from a backup") from exc
-        return cls(folder.name, batches[0], batches[1], index_text)
+        return cls(folder.name, batches[0], batches[1], index_text, folder, models)
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` gave the first time for this key: what indexes derive from an immutable segment is derived once."""
@@ -163,6 +185,29 @@ class SegmentColumns:
             if key not in self._memo:
                 self._memo[key] = make()
             return self._memo[key]
+
+    def has_vectors(self, column: str) -> bool:
+        """Whether the segment holds a vector column of this name."""
+        return (self._folder / "vectors" / f"{column}.npy").is_file()
+
+    def vectors(self, column: str) -> NDArray[np.float32]:
+        """The mapped vectors of a column: float32 (passages, dim)."""
+        mapped: NDArray[np.float32] = self.memo(("vectors", column), lambda: self._load(f"{column}.npy", np.float32))
+        return mapped
+
+    def text_keys(self) -> NDArray[np.uint64]:
+        """(passages, 2) hashes of the indexed texts; there where the segment holds vectors."""
+        return self._load("keys.npy", np.uint64)
+
+    def _load(self, name: str, kind: type[np.generic]) -> NDArray[Any]:
+        path = self._folder / "vectors" / name
+        try:
+            array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError) as exc:
+            raise CorruptCollectionError(f"{path} is no readable array ({exc}); restore it from a backup") from exc
+        if array.dtype != kind or array.ndim != 2 or len(array) != self.n_passages:
+            raise CorruptCollectionError(f"{path} does not hold one row for each of {self.n_passages} passages; restore it from a backup")
+        return array
 
     def row_of(self, id: str) -> int | None:
         """Row of the document with this id, dead or alive."""

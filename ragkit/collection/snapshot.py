@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import check_size
+from ragkit.collection.files import check_size, sha256_file
 from ragkit.collection.manifest import Manifest, SegmentEntry, live
 from ragkit.collection.segment import SegmentColumns
-from ragkit.errors import CorruptCollectionError, NotACollectionError, SnapshotGone, UnknownNameError
-from ragkit.protocols import Bitmap, Searcher, TermStatistics
+from ragkit.errors import CorruptCollectionError, InputError, NotACollectionError, SnapshotGone, UnknownNameError
+from ragkit.protocols import Bitmap, IndexSpec, Searcher, TermStatistics, VectorIndex
 from ragkit.spec import from_config
 from ragkit.types import Document, Passage, Query
 
@@ -77,7 +77,8 @@ class Snapshot:
         views = []
         for segment in manifest.segments:
             path = folder / "segments" / segment.id
-            columns = known.get(segment.id) or SegmentColumns.open(path, manifest.index_text)
+            models = {n: folder / "models" / n / version for n, version in segment.models.items()}
+            columns = known.get(segment.id) or SegmentColumns.open(path, manifest.index_text, models)
             if (columns.n_documents, columns.n_passages) != (segment.documents, segment.passages):
                 raise CorruptCollectionError(
                     f"{path} holds {columns.n_documents} documents and {columns.n_passages} passages where the manifest says "
@@ -154,13 +155,13 @@ class Snapshot:
 
     def searcher(self, index: str) -> Searcher:
         """The open index of that name, opened once a snapshot."""
-        if index not in self.manifest.indexes:
-            raise UnknownNameError.near("index of this collection", index, self.manifest.indexes)
         with self._lock:
             if index not in self._searchers:
-                spec = from_config("indexes", self.manifest.indexes[index])
+                spec = self._spec(index)
                 parts = [IndexPart(v.columns, v.folder / index if index in v.entry.indexes else None, v.alive) for v in self.views]
                 try:
+                    for view in self.views:
+                        self._verify(view, index)
                     self._searchers[index] = spec.open(parts)
                 except CorruptCollectionError as exc:
                     if self._is_live():
@@ -170,6 +171,29 @@ class Snapshot:
                         "call refresh()"
                     ) from exc
             return self._searchers[index]
+
+    def _verify(self, view: SegmentView, index: str) -> None:
+        """Compare the digests of files that a foreign parser will read (faiss), once a segment."""
+        names = [f"segments/{view.entry.id}/{index}/"]
+        names += [f"models/{index}/{view.entry.models[index]}/"] if index in view.entry.models else []
+        files = {n: e for n, e in self.manifest.files.items() if n.endswith(".faiss") and n.startswith(tuple(names))}
+        for name, entry in files.items():
+            if view.columns.memo(("sha256", name), lambda name=name: sha256_file(self.folder / name)) != entry.sha256:  # type: ignore[misc]
+                raise CorruptCollectionError(f"{self.folder / name} is not what was written; restore it from a backup, or index again")
+
+    def vectors(self, index: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(H, dim) vectors of passages, from the column of an index over vectors; raises InputError where it has none."""
+        spec = self._spec(index)
+        if not isinstance(spec, VectorIndex):
+            raise InputError(f"the index {index!r} holds no vectors; name one that does, such as 'dense'")
+        found = [view.columns.vectors(spec.column)[row] for view, row in self._locate(rows)]
+        return np.stack(found) if found else np.zeros((0, 0), np.float32)
+
+    def _spec(self, index: str) -> IndexSpec:
+        if index not in self.manifest.indexes:
+            raise UnknownNameError.near("index of this collection", index, self.manifest.indexes)
+        spec: IndexSpec = from_config("indexes", self.manifest.indexes[index])
+        return spec
 
     def _is_live(self) -> bool:
         """Whether the folder's live version is this one."""

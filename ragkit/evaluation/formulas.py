@@ -88,6 +88,23 @@ def average_precision(relevant: Flags, n_relevant: int, cutoff: int | None) -> f
     return float((np.arange(1, len(ranks) + 1) / ranks).sum()) / n_relevant if n_relevant else 0.0
 
 
+def bpref(grades: Floats, judged: Flags, pool: Floats, rel: int) -> float:
+    """Mean over the relevant documents of 1 - (judged others ranked above it) / min(R, N); 0 for one not found.
+
+    R relevant documents, N judged not relevant; unjudged hits and those with a negative grade are passed over, and no
+    more than R others count (trec_eval's bpref; Buckley & Voorhees, SIGIR 2004). grades (H,), judged (H,), pool (J,).
+
+    >>> bpref(np.array([0.0, 1, 0, 1]), np.array([True, True, False, True]), np.array([1.0, 1, 0, 0]), 1)
+    0.5
+    """
+    n_relevant, n_others = int((pool >= rel).sum()), int(((pool >= 0) & (pool < rel)).sum())
+    if not n_relevant:
+        return 0.0
+    relevant = grades >= rel
+    above = np.cumsum(judged & ~relevant & (grades >= 0))[relevant]
+    return float((1 - np.minimum(above, n_relevant) / max(min(n_relevant, n_others), 1)).sum()) / n_relevant
+
+
 def judged_share(judged: Flags, cutoff: int | None) -> float:
     """Share of the first `cutoff` hits that were judged; 0 for an empty ranking. judged (H,)."""
     return float(judged[:cutoff].mean()) if len(judged) else 0.0
@@ -119,5 +136,6 @@ _FORMULAS: dict[str, Callable[[Measure, Ranking], float]] = {
     "AP": lambda m, r: average_precision(_found(m, r), _wanted(m, r), m.cutoff),
     "Success": lambda m, r: success(_found(m, r), _cutoff(m)),
     "Rprec": lambda m, r: r_precision(_found(m, r), _wanted(m, r)),
+    "Bpref": lambda m, r: bpref(r.grades, r.judged, r.pool, m.rel),
     "Judged": lambda m, r: judged_share(r.judged, m.cutoff),
 }

@@ -30,6 +30,7 @@ _FORMS = {
     "AP": _Form("optional", rel=True),
     "Success": _Form("required", rel=True),
     "Rprec": _Form("none", rel=True),
+    "Bpref": _Form("none", rel=True),
     "Judged": _Form("optional", rel=False),
 }
 
@@ -53,7 +54,7 @@ _SPELLING = re.compile(r"(?P<name>[a-z]+(?:[_-][a-z]+)*)(?:\((?P<arguments>.*)\)
 class Measure:
     """One retrieval measure.
 
-    name     canonical name: nDCG, R, P, RR, AP, Success, Rprec, Judged
+    name     canonical name: nDCG, R, P, RR, AP, Success, Rprec, Bpref, Judged
     cutoff   only the first `cutoff` hits count; None for the whole ranking
     rel      lowest grade that counts as relevant, at least 1; nDCG and Judged have none and keep 1
     raises   UnknownNameError for the name, InputError for a parameter that the measure does not take

@@ -16,8 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+import numpy as np
+
 from ragkit.errors import InputError, LoadError
 from ragkit.evaluation.order import ranking
+from ragkit.run import Run, TextTable, order
+from ragkit.types import Query
 
 AnyPath = str | os.PathLike[str]
 Number = TypeVar("Number", int, float)
@@ -78,6 +82,28 @@ def read_run(path: AnyPath) -> dict[str, dict[str, float]]:
             _refuse(file, number, f"has the score {score!r} where a number was wanted")
         _insert(run, query, document, value, file, number)
     return run
+
+
+def load_run(path: AnyPath, queries: Mapping[str, str], texts: Mapping[str, str]) -> Run:
+    """A run file as a Run; see `Run.from_trec`."""
+    table = read_run(path)
+    # larger ids first, so that the law of order (ties by row) is the order of trec_eval (ties by the larger id)
+    ids = sorted({document for hits in table.values() for document in hits}, reverse=True)
+    row_of = {id: row for row, id in enumerate(ids)}
+    names = list(dict.fromkeys((*queries, *table)))
+    rows, scores, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [0]
+    for name in names:
+        hits = table.get(name, {})
+        mine = np.fromiter((row_of[d] for d in hits), np.int64, len(hits))
+        with np.errstate(over="ignore"):  # beyond the range of 32 bits scores tie at infinity, in trec_eval too
+            values = np.fromiter(hits.values(), np.float64, len(hits)).astype(np.float32)
+        best = order(values, mine)
+        rows.append(mine[best])
+        scores.append(values[best])
+        counts.append(len(hits))
+    source = TextTable(tuple(ids), tuple(texts.get(id, "") for id in ids))
+    start = Run.of([Query(name, queries.get(name, "")) for name in names], source)
+    return start.fill(np.cumsum(counts, dtype=np.int64), np.concatenate(rows), np.concatenate(scores), scale="rank")
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: AnyPath) -> None:

@@ -65,6 +65,19 @@ def r_precision(docs: list[str], grades: dict[str, int], rel: int = 1) -> float:
     return precision(docs, grades, n, rel) if n else 0.0
 
 
+def bpref(docs: list[str], grades: dict[str, int], rel: int = 1) -> float:
+    good = relevant(grades, rel)
+    bad = {d for d, g in grades.items() if 0 <= g < rel}
+    if not good:
+        return 0.0
+    total = 0.0
+    for i, d in enumerate(docs):
+        if d in good:
+            above = sum(1 for other in docs[:i] if other in bad)
+            total += 1 - min(above, len(good)) / min(len(good), len(bad)) if above else 1
+    return total / len(good)
+
+
 def judged(docs: list[str], grades: dict[str, int], k: int | None = None) -> float:
     shown = docs[:k]
     return sum(1 for d in shown if d in grades) / len(shown) if shown else 0.0

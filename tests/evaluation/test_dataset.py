@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ragkit.errors import InputError
+from ragkit.errors import InputError, LoadError
 from ragkit.evaluation import evaluate, load_dataset
 from ragkit.types import Document
 
@@ -80,6 +80,36 @@ def test_a_judged_query_without_text_is_named(folder: Path) -> None:
     with (folder / "qrels" / "test.tsv").open("a", encoding="utf-8") as stream:
         stream.write("q9\td1\t1\n")
     with pytest.raises(InputError, match="judges query 'q9'"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "drops"),
+    [
+        ("tiny", None, False),
+        ("tiny", {"drop_self": True}, True),
+        ("tiny", {"drop_self": False, "other": 1}, False),
+        ("tiny", {}, False),
+        ("arguana", None, True),
+        ("Quora", None, True),
+        ("quora", {}, True),
+        ("arguana", {"drop_self": False}, False),
+        ("not-arguana", None, False),
+    ],
+)
+def test_a_set_declares_that_its_queries_are_documents(folder: Path, name: str, declared: object, drops: bool) -> None:
+    root = folder.rename(folder.with_name(name))
+    if declared is not None:
+        (root / "dataset.json").write_text(json.dumps(declared))
+    assert load_dataset(root).drop_self is drops
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [("{", LoadError), ("[]", InputError), ('{"drop_self": 1}', InputError), ("\xff", LoadError)]
+)
+def test_a_declaration_that_does_not_fit_is_refused(folder: Path, content: str, error: type[Exception]) -> None:
+    (folder / "dataset.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(error, match=r"dataset\.json"):
         load_dataset(folder)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragkit.errors import InputError, LoadError
-from ragkit.evaluation import read_qrels, read_run, write_qrels, write_run
+from ragkit import Collection, Document, Query, Retrieve, Stage, Tokens
+from ragkit.errors import InputError, LoadError, ScaleError
+from ragkit.evaluation import evaluate, read_qrels, read_run, write_qrels, write_run
+from ragkit.evaluation.order import ranking
+from ragkit.run import Run
 
 QRELS = {"q1": {"d1": 2, "d 2": 0}, "q2": {"d1": -1}}
 BEIR = b"query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td 2\t0\nq2\td1\t-1\n"
@@ -147,3 +151,57 @@ def test_trec_eval_reads_what_is_written(tmp_path: Path) -> None:
         assert pytrec_eval.parse_run(stream) == run
     with (tmp_path / "qrels").open() as stream:
         assert pytrec_eval.parse_qrel(stream) == qrels
+
+
+def test_a_run_from_a_file(tmp_path: Path) -> None:
+    path = put(tmp_path, "in.run", b"q2 Q0 d1 1 2.5 tag\nq2 Q0 d3 2 2.5 tag\nq1 Q0 d2 1 -1 tag\nq2 Q0 d2 3 3 tag\n")
+    run = Run.from_trec(path, {"q1": "one", "q3": "three"}, texts={"d1": "text of d1"})
+    assert [(q.id, q.text) for q in run.queries] == [("q1", "one"), ("q3", "three"), ("q2", "")]
+    assert run.ids() == ["d2", "d2", "d3", "d1"], "as trec_eval breaks ties"
+    assert run.indptr.tolist() == [0, 1, 1, 4]
+    assert run.scores.tolist() == [-1.0, 3.0, 2.5, 2.5]
+    assert run.texts() == ["", "", "", "text of d1"]
+    assert run.to_dict() == {"q1": {"d2": -1.0}, "q3": {}, "q2": {"d2": 3.0, "d3": 2.5, "d1": 2.5}}
+    assert run.scale == "rank"
+    with pytest.raises(ScaleError):
+        (0.5 * _Given(run))(run)
+    assert len(Run.from_trec(put(tmp_path, "empty.run", b""))) == 0
+    with pytest.raises(InputError, match="line 2, names document 'd1' of query 'q' a second time"):
+        Run.from_trec(put(tmp_path, "double.run", b"q Q0 d1 1 2 t\nq Q0 d1 2 1 t\n"))
+
+
+def test_a_run_of_passages_is_written_by_documents(tmp_path: Path) -> None:
+    collection = Collection.create(tmp_path / "c", chunker=Tokens(size=8, overlap=0))
+    collection.add([Document("A pump and its gasket. " * 9, id="long"), Document("a pump", id="short")])
+    run = Retrieve("bm25").on(collection)([Query("q", "pump"), Query("none", "zebra")])
+    assert len(run.rows) > 2
+    run.to_trec(tmp_path / "out.run.gz", tag="bm25")
+    assert read_run(tmp_path / "out.run.gz") == {"q": run.to_dict()["q"]}
+    assert gzip.decompress((tmp_path / "out.run.gz").read_bytes()).decode().split()[-1] == "bm25"
+    with pytest.raises(InputError, match="tag"):
+        run.to_trec(tmp_path / "bad.run", tag="a b")
+
+
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(TREC_IDS, st.dictionaries(TREC_IDS, st.sampled_from([0.0, 0.1, 0.1 + 1e-10, -5.0, 1e300, float("inf")]), min_size=1))
+)
+def test_a_run_read_and_written_again_ranks_as_before(tmp_path: Path, table: dict[str, dict[str, float]]) -> None:
+    write_run(table, tmp_path / "one")
+    run = Run.from_trec(tmp_path / "one")
+    run.to_trec(tmp_path / "two")
+    again = read_run(tmp_path / "two")
+    for query, hits in table.items():
+        assert ranking(query, again[query], "trec") == ranking(query, hits, "trec") == list(run.to_dict()[query])
+    if table:
+        qrels = {q: {next(iter(hits)): 1} for q, hits in table.items()}
+        assert evaluate(qrels, again, ["RR", "AP"]) == evaluate(qrels, table, ["RR", "AP"])
+        assert evaluate(qrels, run.to_dict(), "RR", ties="given").mean == evaluate(qrels, table, "RR").mean
+
+
+@dataclass(frozen=True)
+class _Given(Stage):
+    run: Run
+
+    def apply(self, run: Run, /) -> Run:
+        return self.run

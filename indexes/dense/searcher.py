@@ -1,0 +1,143 @@
+"""Dense search over parts: faiss where a part has an index, an exact scan of its vectors where not.
+
+min(k, allowed) hits always come back: where a faiss index finds fewer, or few rows are allowed, the allowed
+rows are scanned exactly. Hits are in the law of order, and an exact part is exact to the last tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.encoders.encoder import unit
+from ragkit.errors import InputError, ShapeError
+from ragkit.indexes.dense import files
+from ragkit.indexes.dense.scan import scan
+from ragkit.indexes.kernels.dot import dot_rows
+from ragkit.indexes.kernels.ties import order_ties
+from ragkit.protocols import Bitmap
+from ragkit.types import Query
+
+if TYPE_CHECKING:
+    from ragkit.indexes.dense.spec import Dense
+
+_NARROW = 0.02
+"""Share of allowed rows below which they are scanned: a graph or inverted file would mostly meet rows it must skip."""
+
+
+@dataclass(frozen=True)
+class VectorPart:
+    """One segment: its vectors (N, dim), and its faiss index if it has one."""
+
+    vectors: NDArray[np.float32]
+    index: Any
+
+
+class DenseSearcher:
+    """An open dense index; safe to share between threads."""
+
+    def __init__(self, spec: Dense, parts: Sequence[VectorPart]) -> None:
+        self.spec, self._parts = spec, list(parts)
+        self.exact = all(p.index is None for p in self._parts)
+        self.scale = spec.similarity
+        self.dim = self._parts[0].vectors.shape[1] if parts else 0
+        self._bases = np.concatenate(([0], np.cumsum([len(p.vectors) for p in self._parts]))).astype(np.int64)
+        self._plain = [None if p.index is None else files.parameters(p.index, None, spec.refine, k=1) for p in self._parts]
+
+    def search(
+        self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """See `ragkit.protocols.Searcher`. A blank question, or one whose vector is all zeros, has no hits."""
+        vectors, asked = self.encode(queries)
+        scores, rows = self.search_vectors(vectors if asked.all() else vectors[asked], k=k, allow=allow)
+        counts = np.zeros(len(queries), np.int64)
+        if rows.size and rows[:, -1].min() >= 0:  # nothing is padded
+            counts[asked] = rows.shape[1]
+            return np.concatenate(([0], np.cumsum(counts))), rows.reshape(-1), scores.reshape(-1)
+        held = rows >= 0
+        counts[asked] = held.sum(axis=1)
+        return np.concatenate(([0], np.cumsum(counts))), rows[held], scores[held]
+
+    def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap]:
+        """(vectors (Q, dim), which are to be searched); a query's own vectors, where a stage has set them, are used."""
+        if not self._parts or not queries:
+            return np.zeros((len(queries), self.dim), np.float32), np.zeros(len(queries), np.bool_)
+        name = self.spec.vectors or self.spec.name
+        given = [i for i, q in enumerate(queries) if name in q.vectors]
+        if len(given) == len(queries):
+            vectors = self._checked(name, np.array([q.vectors[name] for q in queries], np.float32))
+            return vectors, (vectors != 0).any(axis=1)
+        vectors = np.zeros((len(queries), self.dim), np.float32)
+        if given:
+            vectors[given] = self._checked(name, np.array([queries[i].vectors[name] for i in given], np.float32))
+        others = [q for q in queries if name not in q.vectors]
+        encoder = self.spec.encoder()
+        if encoder is None:
+            raise InputError(f"the query {others[0].text!r} has no vector {name!r}; give it as Query(…, vectors={{{name!r}: vector}})")
+        to_encode = [i for i, q in enumerate(queries) if name not in q.vectors and q.text.strip()]
+        if to_encode:
+            vectors[to_encode] = encoder.encode_query([queries[i] for i in to_encode])
+        return vectors, (vectors != 0).any(axis=1)
+
+    def _checked(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Query vectors as they are compared."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ShapeError(f"query vectors {name!r} have the shape {vectors.shape[1:]} where the index holds {self.dim} dimensions")
+        if not np.isfinite(vectors).all():
+            raise InputError(f"a query vector {name!r} holds NaN or infinity; give finite numbers")
+        return unit(vectors) if self.scale == "cosine" else vectors
+
+    def search_vectors(
+        self, vectors: NDArray[np.float32], *, k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(scores, rows), both (Q, k'): hits in order, short rows padded with -inf and -1; vectors (Q, dim) are ready to compare."""
+        found = [self._search_part(n, vectors, k, allow[n]) for n in range(len(self._parts))]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            return np.zeros((len(vectors), 0), np.float32), np.zeros((len(vectors), 0), np.int64)
+        scores = np.concatenate([s for s, _ in found], axis=1)
+        rows = np.concatenate([np.where(r >= 0, r + self._bases[n], -1) for n, (_, r) in enumerate(found)], axis=1)
+        best = np.lexsort((rows, -scores), axis=1)[:, :k]
+        return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+
+    def _search_part(
+        self, n: int, vectors: NDArray[np.float32], k: int, allow: Bitmap | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        part = self._parts[n]
+        allowed = len(part.vectors) if allow is None else int(np.count_nonzero(allow))
+        k = min(k, allowed)
+        if not k or not len(vectors):
+            return np.zeros((len(vectors), k), np.float32), np.zeros((len(vectors), k), np.int64)
+        if part.index is None or allowed < _NARROW * len(part.vectors):
+            return scan(vectors, part.vectors, k, allow)
+        wanted = min(k * self.spec.refine, allowed) if self.spec.rescores else k
+        parameters = self._plain[n] if allow is None and wanted <= self.spec.ef_search else self._parameters(part.index, allow, wanted)
+        try:
+            scores, rows = part.index.search(vectors, wanted, params=parameters)
+        except RuntimeError as exc:
+            if "not supported" not in str(exc):
+                raise
+            if allow is not None:  # a kind that can't leave rows out
+                return scan(vectors, part.vectors, k, allow)
+            scores, rows = part.index.search(vectors, wanted)
+        if self.spec.rescores:
+            dot_rows(vectors, part.vectors, rows, scores)
+        order_ties(scores, rows)
+        scores, rows = np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(rows[:, :k])
+        short = np.flatnonzero(rows[:, -1] < 0)
+        if len(short):
+            scores[short], rows[short] = scan(vectors[short], part.vectors, k, allow)
+        return scores, rows
+
+    def _parameters(self, index: Any, allow: Bitmap | None, k: int) -> Any:
+        if allow is None:
+            return files.parameters(index, None, self.spec.refine, k=k)
+        import faiss
+
+        selector = faiss.IDSelectorBitmap(np.packbits(allow, bitorder="little"))
+        return files.parameters(index, selector, self.spec.refine, k=k)

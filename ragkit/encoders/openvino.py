@@ -1,0 +1,147 @@
+"""Backend over OpenVINO: 3 to 4 times the speed of plain torch on a CPU, bfloat16 where the CPU has it.
+
+The whole sentence-transformers model (transformer, pooling, further layers) is converted once and kept
+under ``$RAGKIT_HOME/encoders``; from then on neither torch nor transformers is loaded to encode.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Sequence
+from hashlib import file_digest
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.encoders.batches import batches
+from ragkit.encoders.settings import EncoderSettings
+from ragkit.encoders.transformer import quiet_transformers
+from ragkit.registry import need
+
+_log = logging.getLogger(__name__)
+_BUDGET = 4096
+_FILES = ("model.xml", "model.bin", "tokenizer.json")
+_SAFE_LAYERS = {"Transformer", "Pooling", "Normalize", "Dense"}
+
+
+def openvino() -> Any:
+    """OpenVINO with its usage statistics off: it sends them when it is imported, unless their package is missing."""
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    hidden = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's own mark for "can't be imported"
+    try:
+        return need("openvino", extra="fast", why="encoding with OpenVINO")
+    finally:
+        if hidden is None:
+            del sys.modules["openvino_telemetry"]
+        else:
+            sys.modules["openvino_telemetry"] = hidden
+
+
+def can_convert(model: Any) -> bool:
+    """Whether a sentence-transformers model is one that takes token ids and a mask and reads its prompt as text."""
+    layers = list(model)
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    pooled = [layer for layer in layers if type(layer).__name__ == "Pooling"]
+    return (
+        {type(layer).__name__ for layer in layers} <= _SAFE_LAYERS
+        and len(pooled) == 1
+        and pooled[0].include_prompt
+        and getattr(tokenizer, "is_fast", False)
+        and tokenizer.padding_side == "right"
+        and bool(model.max_seq_length)
+    )
+
+
+def convert(model: Any, folder: Path, facts: dict[str, Any]) -> None:
+    """Write a sentence-transformers model as OpenVINO's files, with its tokenizer and facts about it, in one step."""
+    import torch
+
+    ov = openvino()
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+
+    example = torch.ones((2, 8), dtype=torch.long)
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")  # of the tracer: branches on shapes, which the wrapped models don't take
+        made = ov.convert_model(Pooled().float(), example_input={"input_ids": example, "attention_mask": example})
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    ov.save_model(made, str(temporary / "model.xml"), compress_to_fp16=False)
+    tokenizer = model.tokenizer.backend_tokenizer
+    (temporary / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    told = {**facts, "max_length": int(model.max_seq_length), "sha256": {n: _digest(temporary / n) for n in _FILES}}
+    (temporary / "facts.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    if converted(folder) is None:  # else another process was first
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    else:
+        shutil.rmtree(temporary)
+    _log.info("converted %s for OpenVINO into %s", facts.get("model"), folder)
+
+
+def converted(folder: Path) -> dict[str, Any] | None:
+    """The facts of a converted model; None where there is none, or its files are not what was written."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        whole = all(_digest(folder / name) == facts["sha256"][name] for name in _FILES)
+    except (OSError, ValueError, KeyError):
+        return None
+    return facts if whole else None
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as f:
+        return file_digest(f, "sha256").hexdigest()
+
+
+class OpenVINOBackend:
+    """See `ragkit.encoders.encoder.Backend`."""
+
+    name = "openvino"
+
+    def __init__(self, folder: Path, facts: dict[str, Any], settings: EncoderSettings) -> None:
+        ov = openvino()
+        tokenizers = need("tokenizers", extra="models", why="encoding texts")
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(facts["max_length"])
+        options = {"PERFORMANCE_HINT": "LATENCY"}
+        if settings.precision != "auto":
+            options["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[settings.precision]
+        compiled = ov.Core().compile_model(str(folder / "model.xml"), "CPU", options)
+        self.precision = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}[
+            compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        ]
+        self.dim = int(facts["dim"])
+        self._request, self._lock = compiled.create_infer_request(), Lock()
+
+    def encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        tokens = self._tokenizer.encode_batch_fast([prompt + t for t in texts] if prompt else list(texts))
+        ids = [np.asarray(t.ids, np.int64) for t in tokens]
+        out = np.empty((len(texts), self.dim), np.float32)
+        with self._lock:
+            for at in batches([len(i) for i in ids], _BUDGET):
+                padded = np.zeros((len(at), len(ids[at[0]])), np.int64)
+                mask = np.zeros_like(padded)
+                for row, i in enumerate(at):
+                    padded[row, : len(ids[i])] = ids[i]
+                    mask[row, : len(ids[i])] = 1
+                out[at] = self._request.infer([padded, mask], share_inputs=True)[0]
+        return out

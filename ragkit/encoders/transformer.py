@@ -1,0 +1,105 @@
+"""Backend over sentence-transformers and torch: any model that the library loads, on a CPU or GPU.
+
+sentence-transformers applies the model's own pooling, prompt masking and extra layers; batches are
+ours: texts of similar length, as many as fit a budget of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.encoders.batches import batches
+from ragkit.encoders.settings import EncoderSettings
+from ragkit.errors import InputError
+from ragkit.registry import need
+
+_BUDGET = 8192
+_CHARACTERS_A_TOKEN = 4
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+def load_model(folder: Path, settings: EncoderSettings) -> Any:
+    """The SentenceTransformer of a folder, in the precision that the settings and the device call for."""
+    library = need("sentence_transformers", extra="models", why="encoding texts")
+    torch = need("torch", extra="models", why="encoding texts")
+    device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    precision = settings.precision if settings.precision != "auto" else _best_precision(torch, device)
+    try:
+        with quiet_transformers():
+            model = library.SentenceTransformer(
+                str(folder), device=device, local_files_only=True, model_kwargs={"dtype": getattr(torch, precision)}
+            ).eval()
+    except (OSError, ValueError, RuntimeError) as exc:
+        told = str(exc).strip().partition("\n")[0]
+        raise InputError(f"{folder} holds no model that sentence-transformers can load ({told}); name a folder or a hub id of one") from exc
+    if settings.max_length is not None:
+        model.max_seq_length = settings.max_length
+    return model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers without its bars and remarks: progress of long work is ours to show."""
+    library: Any = import_module("transformers.utils.logging")
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        library.set_verbosity(level)
+        if bars:
+            library.enable_progress_bar()
+
+
+def _best_precision(torch: Any, device: str) -> str:
+    if device != "cpu":
+        return "float16"
+    return "bfloat16" if torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def prompts_of(model: Any, settings: EncoderSettings) -> tuple[str, str]:
+    """(query prompt, document prompt): the settings', else the model's own."""
+    own = {**model.prompts}
+    query = settings.query_prompt if settings.query_prompt is not None else own.get("query") or ""
+    documents = next((own[n] for n in _DOCUMENT_PROMPTS if own.get(n)), "")
+    return query, settings.document_prompt if settings.document_prompt is not None else documents
+
+
+def similarity_of(model: Any) -> str:
+    """The model's similarity; raises InputError for one that is not a product of vectors."""
+    name = model.similarity_fn_name
+    if name not in ("cosine", "dot"):
+        raise InputError(f"the model compares vectors by {name}, and ragkit searches by cosine or dot product; use another model")
+    return str(name)
+
+
+class TransformerBackend:
+    """See `ragkit.encoders.encoder.Backend`."""
+
+    name = "torch"
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._lock = model, Lock()
+        self.precision = str(next(model.parameters()).dtype).removeprefix("torch.")
+        self.dim = int(model.get_embedding_dimension())
+
+    def encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        out = np.empty((len(texts), self.dim), np.float32)
+        longest = self._model.max_seq_length or _BUDGET
+        tokens = [min(len(t) // _CHARACTERS_A_TOKEN, longest) for t in texts]
+        with self._lock:
+            for at in batches(tokens, _BUDGET):
+                made = self._model.encode(
+                    [texts[i] for i in at], prompt=prompt or None, batch_size=len(at), show_progress_bar=False, convert_to_tensor=True
+                )
+                out[at] = made.float().cpu().numpy()
+        return out
