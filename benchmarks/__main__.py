@@ -11,18 +11,23 @@ from pathlib import Path
 
 import ragkit
 
-NAMES = ("answers", "ingest")
+NAMES = ("answers", "bm25", "chunking", "dense", "ingest", "retrieval")
 
 
 def main() -> None:
     """Parse the command line, run, print a table or (with --json) one JSON object as the last line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="ragkit's benchmarks")
     parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--size", help="of a benchmark that has sizes; the first is the default")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--save", action="store_true", help="keep the record under benchmarks/results/")
     args = parser.parse_args()
     data = Path(os.environ.get("RAGKIT_DATA", "../shared/data"))
-    record = import_module(f"benchmarks.{args.name}").run(data)
+    benchmark = import_module(f"benchmarks.{args.name}")
+    sizes = tuple(getattr(benchmark, "SIZES", ()))
+    if args.size is not None and args.size not in sizes:
+        parser.error(f"{args.name} has {'the sizes ' + ', '.join(sizes) if sizes else 'no sizes'}, not {args.size!r}")
+    record = benchmark.run(data, **({"size": args.size} if args.size else {}))
     record["context"] = {
         **record.get("context", {}),
         "ragkit": ragkit.__version__,

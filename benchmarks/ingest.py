@@ -1,6 +1,7 @@
-"""Indexing cpp-docs (9,746 Markdown files, 45 MB) with BM25 by one command, and the time to an answer after it.
+"""Indexing documentation: ragkit alone by one command, and against Haystack and LlamaIndex from a folder to the first search result.
 
-The command runs as a process of its own, as a user runs it; peers and encoders are not part of this record.
+Alone: cpp-docs (9,746 Markdown files, 45 MB) with BM25, the command run as a process of its own, as a user runs it, and the
+time to an answer after it. `compare` says what the comparison does.
 """
 
 from __future__ import annotations
@@ -16,29 +17,43 @@ from typing import Any
 
 from ragkit import Collection
 
+SIZES = {"full": 2000, "small": 200, "alone": 0}
+"""Files that are indexed with every framework, the first by path; "alone" measures ragkit's command only."""
+
 QUESTION = "What does the /permissive- compiler option do?"
 PAGE = "build/reference/permissive-standards-conformance.md"
 
 
-def run(data: Path) -> dict[str, Any]:
-    """Index, open, ask."""
+def run(data: Path, size: str = "full") -> dict[str, Any]:
+    """ragkit's command on all files, then every framework on the first of them."""
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(data / "cpp-docs" / "cpp-docs.tar.xz") as archive:
             archive.extractall(scratch, filter="data")
-        collection = Path(scratch, "c.rag")
-        start = time.perf_counter()
-        made = _ragkit("index", str(Path(scratch, "docs")), "-o", str(collection))
-        indexed = time.perf_counter()
-        _ragkit("ask", str(collection), QUESTION)
-        asked = time.perf_counter()
-        opened = Collection.open(collection)
-        ready = time.perf_counter()
-        answer = opened.ask(QUESTION)
-        first = time.perf_counter()
-        opened.ask(QUESTION)
-        warm = time.perf_counter()
-        again = _ragkit("sync", str(collection))
-        synced = time.perf_counter()
+        docs = Path(scratch, "docs")
+        record = _alone(docs, Path(scratch, "c.rag"))
+        if SIZES[size]:
+            from benchmarks.peers.compare import compare
+
+            for part, values in compare(docs, Path(scratch), SIZES[size], QUESTION, PAGE).items():
+                record.setdefault(part, {}).update(values)
+    return record
+
+
+def _alone(docs: Path, collection: Path) -> dict[str, Any]:
+    """Index, open, ask."""
+    start = time.perf_counter()
+    made = _ragkit("index", str(docs), "-o", str(collection), "--index", "bm25")
+    indexed = time.perf_counter()
+    _ragkit("ask", str(collection), QUESTION)
+    asked = time.perf_counter()
+    opened = Collection.open(collection)
+    ready = time.perf_counter()
+    answer = opened.ask(QUESTION)
+    first = time.perf_counter()
+    opened.ask(QUESTION)
+    warm = time.perf_counter()
+    again = _ragkit("sync", str(collection))
+    synced = time.perf_counter()
     return {
         "benchmark": "ingest",
         "quality": {

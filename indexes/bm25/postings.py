@@ -6,8 +6,7 @@ a collection grown in steps scores as one built at once.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ragkit.errors import CorruptCollectionError
-from ragkit.indexes.kernels.postings import document_frequencies, invert
+from ragkit.indexes.kernels.postings import document_frequencies, find_bytes, invert
 from ragkit.text import Analyzer, count
 
 _ARRAYS = {"indptr": np.int64, "rows": np.int32, "tfs": np.int32, "lengths": np.int32}
@@ -27,6 +26,9 @@ class Terms:
 
     def __init__(self, column: pa.LargeStringArray) -> None:
         self.column = column
+        _, offsets, data = column.buffers()
+        self._offsets = np.frombuffer(offsets, np.int64)[: len(column) + 1] if len(column) else np.zeros(1, np.int64)
+        self._data = np.frombuffer(data or b"", np.uint8)
 
     def __len__(self) -> int:
         return len(self.column)
@@ -36,8 +38,7 @@ class Terms:
 
     def find(self, term: str) -> int:
         """Number of a term, -1 where it is not in the vocabulary."""
-        at = bisect_left(self, term)
-        return at if at < len(self) and self[at] == term else -1
+        return int(find_bytes(np.frombuffer(term.encode(errors="surrogatepass"), np.uint8), self._data, self._offsets))
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,33 @@ class Postings:
     def of(cls, texts: Iterable[str], analyzer: Analyzer, advance: Callable[[], None] | None = None) -> Postings:
         """Invert texts in memory."""
         counts = count(_reporting(texts, advance), analyzer)
-        by_name = np.array(sorted(range(len(counts.terms)), key=counts.terms.__getitem__), np.int64)
-        renumber = np.empty(len(by_name), np.int32)
-        renumber[by_name] = np.arange(len(by_name), dtype=np.int32)
-        ids = renumber[counts.ids] if len(by_name) else counts.ids
-        df = np.zeros(len(by_name), np.int64)
-        document_frequencies(ids, counts.indptr, df)
-        indptr = np.concatenate(([0], np.cumsum(df))).astype(np.int64)
-        rows, tfs = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
-        invert(ids, counts.indptr, indptr, rows, tfs)
-        lengths = counts.lengths.astype(np.int32)
-        for array in (indptr, rows, tfs, lengths):
+        return cls.of_ids(counts.terms, counts.ids, counts.indptr)
+
+    @classmethod
+    def of_ids(cls, terms: Sequence[str], ids: NDArray[np.int32], indptr: NDArray[np.int64]) -> Postings:
+        """Invert texts that are terms already.
+
+        terms   V different terms, in any order
+        ids     int32 (T,)     one per term occurrence, in text order: terms[ids[t]]
+        indptr  int64 (N+1,)   text n owns ids[indptr[n]:indptr[n + 1]]
+        cost    O(T + V log V)
+
+        >>> made = Postings.of_ids(["b", "a"], np.array([0, 1, 0], np.int32), np.array([0, 3, 3]))
+        >>> made.terms.column.to_pylist(), made.rows.tolist(), made.tfs.tolist(), made.lengths.tolist()
+        (['a', 'b'], [0, 0], [1, 2], [3, 0])
+        """
+        by_name = np.array(sorted(range(len(terms)), key=terms.__getitem__), np.int64)
+        df = np.zeros(len(terms), np.int64)
+        document_frequencies(ids, indptr, df)
+        starts = np.concatenate(([0], np.cumsum(df[by_name]))).astype(np.int64)
+        rows, tfs = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
+        list_starts = np.empty(len(terms), np.int64)
+        list_starts[by_name] = starts[:-1]  # lists lie in the order of their names, ids stay as they are
+        invert(ids, indptr, list_starts, rows, tfs)
+        lengths = np.diff(indptr).astype(np.int32)
+        for array in (starts, rows, tfs, lengths):
             array.flags.writeable = False  # as mapped arrays are: the kernels then compile one signature for both
-        return cls(Terms(pa.array([counts.terms[i] for i in by_name], pa.large_string())), indptr, rows, tfs, lengths)
+        return cls(Terms(pa.array([terms[i] for i in by_name.tolist()], pa.large_string())), starts, rows, tfs, lengths)
 
     def save(self, folder: Path) -> None:
         """Write terms.arrow and one .npy an array."""

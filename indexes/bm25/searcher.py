@@ -1,4 +1,4 @@
-"""Exact BM25 search over parts: term at a time into one total a row, then the k best.
+"""Exact BM25 search over parts: what the terms of questions are to each part, then one kernel for a whole batch.
 
 A hit holds at least one term of the question. Statistics are those of the live rows of all parts.
 """
@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.indexes.bm25.impacts import Impacts
 from ragkit.indexes.bm25.postings import Postings
 from ragkit.indexes.bm25.weights import DELTAS, KINDS, at_zero, idf
-from ragkit.indexes.kernels.postings import count_live, score_lists
-from ragkit.indexes.kernels.topk import top_k
+from ragkit.indexes.kernels.postings import count_live
+from ragkit.indexes.kernels.search import search_part
+from ragkit.indexes.kernels.topk import sort_heaps
 from ragkit.protocols import Bitmap
 from ragkit.text import content_terms
 from ragkit.types import Query
@@ -25,6 +29,36 @@ if TYPE_CHECKING:
     from ragkit.indexes.bm25.spec import BM25
 
 _ALL: Bitmap = np.zeros(0, np.bool_)
+_HELD_HITS = 1 << 22  # of all the questions that are searched for at once
+
+
+class _KnownTerms(dict[str, int]):
+    """Term -> its place in the tables; -1 for one that was not met yet. Place 0 is that of all terms which no live row holds.
+
+    tables  idfs float64 (n,); lists int64 (parts, n): the number of the term's list in each part, -1 where it has none
+    """
+
+    def __init__(self, n_parts: int) -> None:
+        super().__init__()
+        self._lock, self._n = Lock(), 1
+        self.tables = (np.zeros(64, np.float64), np.full((n_parts, 64), -1, np.int64))
+
+    def __missing__(self, term: str) -> int:
+        return -1
+
+    def learn(self, term: str, idf: float, lists: Sequence[int]) -> int:
+        """Give a term a place; searches under way keep the tables that they have."""
+        with self._lock:
+            if term not in self:
+                idfs, numbers = self.tables
+                if self._n == len(idfs):
+                    idfs = np.concatenate((idfs, np.zeros_like(idfs)))
+                    numbers = np.concatenate((numbers, np.full_like(numbers, -1)), axis=1)
+                idfs[self._n], numbers[:, self._n] = idf, lists
+                self.tables = (idfs, numbers)
+                self[term] = self._n
+                self._n += 1
+            return self[term]
 
 
 class BM25Searcher:
@@ -40,7 +74,9 @@ class BM25Searcher:
         self.n_rows = sum(len(p.lengths) if alive is None else int(alive.sum()) for p, alive in parts)
         tokens = sum(int(p.lengths.sum(dtype=np.int64) if alive is None else p.lengths[alive].sum(dtype=np.int64)) for p, alive in parts)
         self.avgdl = tokens / self.n_rows if tokens else 1.0
-        self._norms = [(1 - spec.b + spec.b * p.lengths / self.avgdl).astype(np.float64, copy=False) for p, _ in parts]
+        kind = KINDS[spec.method]
+        self._impacts = [Impacts(p, self.avgdl, spec.k1, spec.b, kind, self._delta) for p, _ in parts]
+        self._known = _KnownTerms(len(parts))
         self._bases = np.concatenate(([0], np.cumsum([len(p.lengths) for p, _ in parts]))).astype(np.int64)
 
     def df(self, term: str) -> int:
@@ -69,10 +105,16 @@ class BM25Searcher:
     def idf(self, term: str) -> float:
         """The variant's inverse document frequency of a term; 0 for one that no live row holds."""
         df = self.df(term)
-        if df == 0:
-            return 0.0
+        return self._idf(df) if df else 0.0
+
+    def _idf(self, df: int) -> float:
         value = idf(self.spec.method, self.n_rows, df)
         return self._okapi_floor if self.spec.method == "okapi" and value < 0 else value
+
+    def prepare(self) -> None:
+        """Derive now what searches would derive from the postings term by term, as they need it."""
+        for impacts in self._impacts:
+            impacts.prepare()
 
     def terms_of(self, query: Query) -> Mapping[str, float]:
         """Weighted terms of a question: its own if a stage has set them, else its text's."""
@@ -85,63 +127,49 @@ class BM25Searcher:
     def search(
         self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """See `ragkit.protocols.Searcher`. cost: O(sum of the terms' df + candidates log k) a query."""
-        scratch = [_Scratch(len(p.lengths)) for p, _ in self._parts]
-        found = [self._search_one(self.terms_of(q), k, allow, scratch) for q in queries]
-        indptr = np.concatenate(([0], np.cumsum([len(rows) for rows, _ in found]))).astype(np.int64)
-        rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in found)])
-        return indptr, rows, np.concatenate([np.zeros(0, np.float32), *(scores for _, scores in found)])
+        """See `ragkit.protocols.Searcher`. cost: see `ragkit.indexes.kernels.search.search_part`, for each part."""
+        k = min(k, int(self._bases[-1]))
+        at_once = max(1, _HELD_HITS // max(k, 1))
+        found = [self._search_some(queries[i : i + at_once], k, allow) for i in range(0, len(queries), at_once)]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate([np.zeros(0, np.int64), *(f[0] for f in found)]))])
+        rows = np.concatenate([np.zeros(0, np.int64), *(f[1] for f in found)])
+        return indptr, rows, np.concatenate([np.zeros(0, np.float32), *(f[2] for f in found)])
 
-    def _search_one(
-        self, terms: Mapping[str, float], k: int, allow: Sequence[Bitmap | None], scratch: Sequence[_Scratch]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        weighted = [(term, weight * self.idf(term)) for term, weight in terms.items()]
-        constant = sum(w for _, w in weighted) * at_zero(self.spec.method, self.spec.k1, self._delta)
-        best: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    def _place(self, term: str) -> int:
+        """Place of a term in the tables, which it gets if a live row holds it."""
+        if (df := self.df(term)) == 0:
+            return 0
+        return self._known.learn(term, self._idf(df), [postings.terms.find(term) for postings, _ in self._parts])
+
+    def _search_some(
+        self, queries: Sequence[Query], k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """(hits of each query, rows, scores)."""
+        terms = [self.terms_of(query) for query in queries]
+        starts = np.zeros(len(queries) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, terms), np.int64, len(queries)), out=starts[1:])
+        total = int(starts[-1])
+        names = list(chain.from_iterable(terms))
+        known = np.fromiter(map(self._known.__getitem__, names), np.int64, total)
+        for at in np.flatnonzero(known < 0).tolist():
+            known[at] = self._place(names[at])
+        idfs, lists = self._known.tables
+        weights = np.fromiter(chain.from_iterable(t.values() for t in terms), np.float64, total) * idfs[known]
+        constants = np.zeros(len(queries), np.float64)
+        if at_zero_is := at_zero(self.spec.method, self.spec.k1, self._delta):
+            owner = np.repeat(np.arange(len(queries)), np.diff(starts))
+            constants = np.bincount(owner, weights=weights, minlength=len(queries)) * at_zero_is
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        sizes = np.zeros(len(queries), np.int64)
         for n, (postings, _) in enumerate(self._parts):
-            lists = [(postings.terms.find(term), weight) for term, weight in weighted]
-            held = [(int(postings.indptr[t]), int(postings.indptr[t + 1]), w) for t, w in lists if t >= 0]
-            if held:
-                rows, scores = self._score_part(n, held, constant, allow[n], scratch[n], k)
-                best.append((rows + self._bases[n], scores))
-        if not best:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        rows, scores = np.concatenate([r for r, _ in best]), np.concatenate([s for _, s in best])
-        first = np.lexsort((rows, -scores))[:k]
-        return rows[first], scores[first]
-
-    def _score_part(
-        self, part: int, held: Sequence[tuple[int, int, float]], constant: float, allow: Bitmap | None, scratch: _Scratch, k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        postings = self._parts[part][0]
-        n = score_lists(
-            np.array([h[0] for h in held], np.int64),
-            np.array([h[1] for h in held], np.int64),
-            np.array([h[2] for h in held], np.float64),
-            postings.rows,
-            postings.tfs,
-            self._norms[part],
-            KINDS[self.spec.method],
-            self.spec.k1,
-            self._delta,
-            _ALL if allow is None else allow,
-            scratch.totals,
-            scratch.seen,
-            scratch.touched,
-        )
-        rows = scratch.touched[:n]
-        scores = (scratch.totals[rows] + constant).astype(np.float32)
-        scratch.totals[rows] = 0.0
-        scratch.seen[rows] = False
-        out_scores, out_rows = np.empty(min(k, n), np.float32), np.empty(min(k, n), np.int64)
-        top_k(scores, rows, n, out_scores, out_rows)
-        return out_rows, out_scores
-
-
-class _Scratch:
-    """Working arrays of one part for one call: zeros between queries."""
-
-    def __init__(self, rows: int) -> None:
-        self.totals = np.zeros(rows, np.float64)
-        self.seen = np.zeros(rows, np.bool_)
-        self.touched = np.empty(rows, np.int64)
+            numbers = lists[n][known]
+            impacts = self._impacts[n]
+            derived, mask = impacts.prepare(numbers[numbers >= 0]), allow[n]
+            search_part(
+                starts, numbers, weights, constants, postings.indptr, postings.rows, derived.values, derived.ranked, derived.column_of,
+                derived.tops, derived.columns, derived.block_tops, derived.block_starts, len(postings.lengths), int(self._bases[n]),
+                _ALL if mask is None else mask, impacts.bounded, scores, rows, sizes,
+            )  # fmt: skip
+        sort_heaps(scores, rows, sizes)
+        filled = np.arange(k) < sizes[:, None]
+        return sizes, rows[filled], scores[filled]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log
 
-from ragkit.indexes.kernels.postings import PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS
+from ragkit.indexes.kernels.impacts import PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS
 
 KINDS = {"lucene": PLAIN, "robertson": PLAIN, "atire": SCALED, "okapi": SCALED, "l": SHIFTED_L, "plus": SHIFTED_PLUS}
 DELTAS = {"l": 0.5, "plus": 1.0}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.encoders.encoder import unit
 from ragkit.errors import InputError, ShapeError
 from ragkit.indexes.dense import files
 from ragkit.indexes.dense.scan import scan
 from ragkit.indexes.kernels.dot import dot_rows
 from ragkit.indexes.kernels.ties import order_ties
+from ragkit.indexes.kernels.unit import prepare
 from ragkit.protocols import Bitmap
 from ragkit.types import Query
 
@@ -43,7 +43,7 @@ class DenseSearcher:
     def __init__(self, spec: Dense, parts: Sequence[VectorPart]) -> None:
         self.spec, self._parts = spec, list(parts)
         self.exact = all(p.index is None for p in self._parts)
-        self.scale = spec.similarity
+        self.scale: str = spec.similarity
         self.dim = self._parts[0].vectors.shape[1] if parts else 0
         self._bases = np.concatenate(([0], np.cumsum([len(p.vectors) for p in self._parts]))).astype(np.int64)
         self._plain = [None if p.index is None else files.parameters(p.index, None, spec.refine, k=1) for p in self._parts]
@@ -54,42 +54,46 @@ class DenseSearcher:
         """See `ragkit.protocols.Searcher`. A blank question, or one whose vector is all zeros, has no hits."""
         vectors, asked = self.encode(queries)
         scores, rows = self.search_vectors(vectors if asked.all() else vectors[asked], k=k, allow=allow)
-        counts = np.zeros(len(queries), np.int64)
-        if rows.size and rows[:, -1].min() >= 0:  # nothing is padded
-            counts[asked] = rows.shape[1]
-            return np.concatenate(([0], np.cumsum(counts))), rows.reshape(-1), scores.reshape(-1)
+        if len(rows) == len(queries) and rows.size and rows[:, -1].min() >= 0:  # nothing is padded
+            return np.arange(0, rows.size + 1, rows.shape[1]), rows.reshape(-1), scores.reshape(-1)
         held = rows >= 0
+        counts = np.zeros(len(queries), np.int64)
         counts[asked] = held.sum(axis=1)
         return np.concatenate(([0], np.cumsum(counts))), rows[held], scores[held]
 
     def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap]:
         """(vectors (Q, dim), which are to be searched); a query's own vectors, where a stage has set them, are used."""
-        if not self._parts or not queries:
-            return np.zeros((len(queries), self.dim), np.float32), np.zeros(len(queries), np.bool_)
         name = self.spec.vectors or self.spec.name
-        given = [i for i, q in enumerate(queries) if name in q.vectors]
-        if len(given) == len(queries):
-            vectors = self._checked(name, np.array([q.vectors[name] for q in queries], np.float32))
-            return vectors, (vectors != 0).any(axis=1)
-        vectors = np.zeros((len(queries), self.dim), np.float32)
-        if given:
-            vectors[given] = self._checked(name, np.array([queries[i].vectors[name] for i in given], np.float32))
-        others = [q for q in queries if name not in q.vectors]
+        asked = np.zeros(len(queries), np.bool_)
+        if not self._parts or not queries:
+            return np.zeros((len(queries), self.dim), np.float32), asked
+        try:
+            vectors = np.array([q.vectors[name] for q in queries], np.float32)
+        except KeyError:
+            vectors = self._encoded(name, queries)
+        except ValueError as exc:
+            raise ShapeError(f"the queries' vectors {name!r} differ in shape; give each {self.dim} dimensions") from exc
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ShapeError(f"query vectors {name!r} have the shape {vectors.shape[1:]} where the index holds {self.dim} dimensions")
+        bad = prepare(vectors, self.scale == "cosine", asked)
+        if bad >= 0:
+            raise InputError(f"the vector {name!r} of the query {queries[bad].text!r} holds NaN or infinity; give finite numbers")
+        return vectors, asked
+
+    def _encoded(self, name: str, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """(Q, dim) vectors of questions, some of which come without; zeros for blank ones."""
         encoder = self.spec.encoder()
         if encoder is None:
-            raise InputError(f"the query {others[0].text!r} has no vector {name!r}; give it as Query(…, vectors={{{name!r}: vector}})")
+            lacking = next(q for q in queries if name not in q.vectors)
+            raise InputError(f"the query {lacking.text!r} has no vector {name!r}; give it as Query(…, vectors={{{name!r}: vector}})")
+        vectors = np.zeros((len(queries), self.dim), np.float32)
+        for i, q in enumerate(queries):
+            if name in q.vectors:
+                vectors[i] = q.vectors[name]
         to_encode = [i for i, q in enumerate(queries) if name not in q.vectors and q.text.strip()]
         if to_encode:
             vectors[to_encode] = encoder.encode_query([queries[i] for i in to_encode])
-        return vectors, (vectors != 0).any(axis=1)
-
-    def _checked(self, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Query vectors as they are compared."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise ShapeError(f"query vectors {name!r} have the shape {vectors.shape[1:]} where the index holds {self.dim} dimensions")
-        if not np.isfinite(vectors).all():
-            raise InputError(f"a query vector {name!r} holds NaN or infinity; give finite numbers")
-        return unit(vectors) if self.scale == "cosine" else vectors
+        return vectors
 
     def search_vectors(
         self, vectors: NDArray[np.float32], *, k: int, allow: Sequence[Bitmap | None]
@@ -127,10 +131,11 @@ class DenseSearcher:
             scores, rows = part.index.search(vectors, wanted)
         if self.spec.rescores:
             dot_rows(vectors, part.vectors, rows, scores)
-        order_ties(scores, rows)
-        scores, rows = np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(rows[:, :k])
-        short = np.flatnonzero(rows[:, -1] < 0)
-        if len(short):
+        padded = order_ties(scores, rows)
+        if wanted > k:
+            scores, rows = np.ascontiguousarray(scores[:, :k]), np.ascontiguousarray(rows[:, :k])
+        if padded:
+            short = np.flatnonzero(rows[:, -1] < 0)
             scores[short], rows[short] = scan(vectors[short], part.vectors, k, allow)
         return scores, rows
 

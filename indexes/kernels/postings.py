@@ -1,4 +1,4 @@
-"""Kernels over posting lists: invert a token stream, score lists, count live rows."""
+"""Kernels over posting lists: invert a token stream, count live rows, find a term."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import BOOL, F64, I32, I64, READ_BOOL, READ_F64, READ_I32, READ_I64
-
-PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS = 0, 1, 2, 3
-"""Term weights: tf/(tf+k1 L); the same times k1+1; BM25L; BM25+, the last two less their value at tf = 0."""
+from ragkit.indexes.kernels.signatures import I32, I64, READ_BOOL, READ_I32, READ_I64, READ_U8
 
 
 @nb.njit(nb.void(READ_I32, READ_I64, I64), cache=True, nogil=True)
@@ -38,11 +35,11 @@ def invert(
 ) -> None:
     """Scatter tokens into posting lists; rows ascend within a list because they are visited in order.
 
-    list_starts  int64 (V+1,)   from the document frequencies
+    list_starts  int64 (V,)     from the document frequencies
     rows, tfs    int32 (P,)     output
     """
-    last = np.full(len(list_starts) - 1, -1, np.int64)
-    at = list_starts[:-1].copy()
+    last = np.full(len(list_starts), -1, np.int64)
+    at = list_starts.copy()
     for row in range(len(indptr) - 1):
         for j in range(indptr[row], indptr[row + 1]):
             term = ids[j]
@@ -64,56 +61,25 @@ def count_live(rows: NDArray[np.int32], start: int, end: int, alive: NDArray[np.
     return n
 
 
-@nb.njit(
-    nb.int64(
-        READ_I64, READ_I64, READ_F64, READ_I32, READ_I32, READ_F64, nb.int64, nb.float64, nb.float64, READ_BOOL, F64, BOOL, I64,
-    ),
-    cache=True,
-    nogil=True,
-)  # fmt: skip
-def score_lists(
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    rows: NDArray[np.int32],
-    tfs: NDArray[np.int32],
-    norms: NDArray[np.float64],
-    kind: int,
-    k1: float,
-    delta: float,
-    allow: NDArray[np.bool_],
-    totals: NDArray[np.float64],
-    seen: NDArray[np.bool_],
-    touched: NDArray[np.int64],
-) -> int:
-    """Add up the weighted lists term at a time; returns how many rows were touched.
+@nb.njit(nb.int64(READ_U8, READ_U8, READ_I64), cache=True, nogil=True)
+def find_bytes(wanted: NDArray[np.uint8], data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> int:
+    """Number of a string among sorted ones, -1 where it is none of them.
 
-    starts, ends  int64 (t,)      where each query term's list lies
-    weights       float64 (t,)    idf times the term's count in the query
-    norms         float64 (N,)    1 - b + b dl / avgdl
-    allow         bool (N,) or (0,) for all
-    totals, seen  (N,)            scratch, zeros on entry; the caller clears the touched rows
-    touched       int64 (N,)      output: rows that hold a term
+    wanted   uint8 (any,)   the string in UTF-8
+    data     uint8 (any,)   the strings end to end; sorted by bytes, which is sorted by code points
+    offsets  int64 (V+1,)
     """
-    n = 0
-    for t in range(len(starts)):
-        for j in range(starts[t], ends[t]):
-            row = rows[j]
-            if len(allow) and not allow[row]:
-                continue
-            tf = float(tfs[j])
-            if kind == PLAIN:
-                value = tf / (tf + k1 * norms[row])
-            elif kind == SCALED:
-                value = tf * (k1 + 1.0) / (tf + k1 * norms[row])
-            elif kind == SHIFTED_L:
-                ctd = tf / norms[row]
-                value = (k1 + 1.0) * ((ctd + delta) / (k1 + ctd + delta) - delta / (k1 + delta))
-            else:
-                value = tf * (k1 + 1.0) / (tf + k1 * norms[row])
-            totals[row] += weights[t] * value
-            if not seen[row]:
-                seen[row] = True
-                touched[n] = row
-                n += 1
-    return n
+    low, high = 0, len(offsets) - 1
+    while low < high:
+        middle = (low + high) >> 1
+        start, size = offsets[middle], offsets[middle + 1] - offsets[middle]
+        i, shared = 0, min(size, len(wanted))
+        while i < shared and data[start + i] == wanted[i]:
+            i += 1
+        if i == size and i == len(wanted):
+            return middle
+        if i == size or (i < len(wanted) and data[start + i] < wanted[i]):
+            low = middle + 1
+        else:
+            high = middle
+    return -1

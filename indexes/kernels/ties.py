@@ -10,14 +10,15 @@ _F32 = nb.types.Array(nb.float32, 2, "C")
 _I64 = nb.types.Array(nb.int64, 2, "C")
 
 
-@nb.njit(nb.void(_F32, _I64), cache=True, nogil=True)
-def order_ties(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-    """Sort each query's hits in place, by insertion; padding (row -1) goes last.
+@nb.njit(nb.int64(_F32, _I64), cache=True, nogil=True)
+def order_ties(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> int:
+    """Sort each query's hits in place, by insertion, padding (row -1) last; returns how many queries have padding.
 
     scores  float32 (Q, K)
     rows    int64 (Q, K)
     cost    O(Q K) where only ties are out of order
     """
+    short = 0
     for q in range(scores.shape[0]):
         for j in range(1, scores.shape[1]):
             score, row = scores[q, j], rows[q, j]
@@ -26,3 +27,5 @@ def order_ties(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
                 scores[q, i + 1], rows[q, i + 1] = scores[q, i], rows[q, i]
                 i -= 1
             scores[q, i + 1], rows[q, i + 1] = score, row
+        short += rows[q, scores.shape[1] - 1] < 0
+    return short

@@ -1,8 +1,8 @@
 """Static encoder: a text is the weighted mean of its tokens' vectors, with no transformer at query or index time.
 
 Distilled from the default encoder: each token of its vocabulary is encoded alone, the vectors are
-reduced to their principal components, and frequent tokens count less. Hundreds of times faster than the
-encoder itself, and worse by an amount that the documentation states.
+reduced to their principal components, in part whitened, and frequent tokens count less. Hundreds of times
+faster than the encoder itself, and worse by an amount that the documentation states.
 
 source  Model2Vec (Tulkens & van Dongen, 2024): distillation from single tokens and PCA; Arora et al., A Simple but
         Tough-to-Beat Baseline for Sentence Embeddings, ICLR 2017: weight a / (a + p(token)), with p here from Zipf's law
@@ -25,8 +25,12 @@ from ragkit.encoders.encoder import TextEncoder
 from ragkit.registry import need
 
 DIM = 256
-SMOOTHING = 1e-3
+SMOOTHING = 3e-5
 """a of the weight a / (a + p)."""
+
+WHITENING = 0.75
+"""How far the components' unequal spread is evened out: 0 leaves it, 1 makes all alike. Both constants, and the dimension, were
+chosen on cranfield, the development half of cosqa, hotpotqa-train100 and the training half of scifact."""
 
 _FILES = ("vectors.npy", "tokenizer.json")
 
@@ -61,8 +65,8 @@ def _distil(folder: Path, teacher: Path, encoder: TextEncoder) -> None:
 def token_vectors(encoded: NDArray[np.float32]) -> NDArray[np.float32]:
     """(V, DIM) weighted principal components of encoded tokens (V, D), whose order is that of their frequency."""
     centred = encoded.astype(np.float64) - encoded.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    reduced = centred @ axes[:, ::-1][:, :DIM]
+    spread, axes = np.linalg.eigh(centred.T @ centred)
+    reduced = centred @ axes[:, ::-1][:, :DIM] / spread[::-1][:DIM] ** (WHITENING / 2)
     ranks = np.arange(1, len(encoded) + 1)
     p = 1 / (ranks * np.log(len(encoded)))
     return np.asarray(reduced * (SMOOTHING / (SMOOTHING + p))[:, None], np.float32)

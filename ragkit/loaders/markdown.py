@@ -60,8 +60,12 @@ def _scalar(value: str) -> str:
     return "" if value[:1] in ("|", ">", "[", "{", "&", "*", "!", '"', "'") or value in ("null", "~") else value
 
 
+LONGEST_HEADING = 200
+"""Characters of a heading; what is longer is a paragraph that happens to stand above a line of dashes."""
+
+
 def markdown_headings(text: str, start: int = 0) -> tuple[Heading, ...]:
-    """The headings of a Markdown text from offset `start` on; their texts without inline markup.
+    """The headings of a Markdown text from offset `start` on; their texts without inline markup, overlong ones left out.
 
     >>> markdown_headings("# The `x`\\n\\ntext\\n\\nNext\\n----\\n")
     (Heading(start=0, level=1, text='The x'), Heading(start=17, level=2, text='Next'))
@@ -74,7 +78,8 @@ def markdown_headings(text: str, start: int = 0) -> tuple[Heading, ...]:
             labels = {_normal(found) for found in _LABEL.findall(text)}
         return _normal(label) in labels
 
-    return tuple(Heading(h.start, h.level, plain(h.source, has_label)) for h in find_headings(text, start))
+    found = (Heading(h.start, h.level, plain(h.source, has_label)) for h in find_headings(text, start))
+    return tuple(h for h in found if len(h.text) <= LONGEST_HEADING)
 
 
 def _normal(label: str) -> str:

@@ -171,12 +171,12 @@ def test_equal_rows_in_different_parts_tie() -> None:
 
 
 def test_a_batch_is_its_queries_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = zipf(3000, 7)
-    queries = [Query(str(i), "", terms=q) for i, q in enumerate(asked(rows, 8))]
-    made = searcher(BM25(language="none"), rows)
+    rows, spec = zipf(3000, 7), BM25(method="plus", language="none")
+    queries = [Query(str(i), "", terms=q) for i, q in enumerate([*asked(rows, 8), {"w3": 1e12}, {"w5": 1.0, "w9": 2.0}])]
+    made = searcher(spec, rows)
     _, found, scores = made.search(queries, k=20, allow=[None])
     monkeypatch.setattr("ragkit.indexes.bm25.searcher._HELD_HITS", 45)  # two at once
-    _, again, same = searcher(BM25(language="none"), rows).search(queries, k=20, allow=[None])
+    _, again, same = searcher(spec, rows).search(queries, k=20, allow=[None])
     one_by_one = [made.search([q], k=20, allow=[None]) for q in queries]
     for other in (again, np.concatenate([f[1] for f in one_by_one])):
         np.testing.assert_array_equal(found, other)
@@ -188,6 +188,7 @@ def test_no_queries_and_no_rows() -> None:
     made = searcher(BM25(language="none"), [["a"]])
     for found in (made.search([], k=5, allow=[None]), made.search([Query("q", "", terms={"zz": 1.0})], k=5, allow=[None])):
         assert len(found[1]) == len(found[2]) == 0
+    assert made.search([Query("q", "", terms={"a": 1.0})], k=0, allow=[None])[0].tolist() == [0, 0]
     nothing = searcher(BM25(language="none"), [])
     assert nothing.search([Query("q", "a"), Query("r", "b")], k=5, allow=[None])[0].tolist() == [0, 0, 0]
 

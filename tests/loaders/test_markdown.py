@@ -226,3 +226,9 @@ def test_titles_without_front_matter(tmp_path: Path) -> None:
     assert load(tmp_path, "stem.md", "## Two\n")[0][0].title == "stem"
     [marked], _ = load(tmp_path, "b.md", "\ufeff# Marked\n")
     assert (marked.title, marked.headings[0].start) == ("Marked", 0)
+
+
+def test_a_paragraph_above_dashes_is_no_heading() -> None:
+    paragraph = "This sentence goes on and on. " * 10
+    text = f"# Title\n\n{paragraph}\n---\n\nText\n"
+    assert [h.text for h in markdown_headings(text)] == ["Title"]
