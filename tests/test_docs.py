@@ -24,6 +24,7 @@ from ragkit import Answer, Collection
 from ragkit.cli import main
 from ragkit.evaluation.retrieval import evaluate_index
 from ragkit.pipelines.extractive import Extractive
+from tests import record_tables
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -154,7 +155,7 @@ def generated() -> dict[tuple[str, str], str]:
     """(page, heading) → content of the first ```text block below that heading."""
     found = {("command-line.md", name): help_text(name) for name in ("ragkit", *(f"ragkit {c}" for c in main.commands))}
     tree = (ragkit.errors.__doc__ or "").split("\n\n")[1]
-    return {**found, ("errors.md", "The tree"): tree + "\n"}
+    return {**found, ("errors.md", "The tree"): tree + "\n", **{place: table() for place, table in record_tables.TABLES.items()}}
 
 
 def section_block(text: str, heading: str) -> tuple[int, int]:

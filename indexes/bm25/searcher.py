@@ -155,10 +155,10 @@ class BM25Searcher:
             known[at] = self._place(names[at])
         idfs, lists = self._known.tables
         weights = np.fromiter(chain.from_iterable(t.values() for t in terms), np.float64, total) * idfs[known]
-        constants = np.zeros(len(queries), np.float64)
+        constants: NDArray[np.float64] = np.zeros(len(queries), np.float64)
         if at_zero_is := at_zero(self.spec.method, self.spec.k1, self._delta):
             owner = np.repeat(np.arange(len(queries)), np.diff(starts))
-            constants = np.bincount(owner, weights=weights, minlength=len(queries)) * at_zero_is
+            constants = np.bincount(owner, weights=weights, minlength=len(queries)).astype(np.float64) * at_zero_is
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         sizes = np.zeros(len(queries), np.int64)
         for n, (postings, _) in enumerate(self._parts):

@@ -67,7 +67,7 @@ class Collection:
         schema       declared metadata types {field: "int" | "float" | "bool" | "str" | "instant" | "list[str]"}
         index_text   template of what is indexed, of {title}, {headings} and {text}
         pipeline     what searches use by default: an index's name or a registered pipeline's; default "hybrid" where
-                     there are BM25 and dense indexes, else the first index
+                     there are BM25 and dense indexes and the encoder knows the documents' language, else the first index
         """
         folder = Path(path)
         specs = list(indexes) if indexes is not None else [resolve("indexes", "bm25")()]
@@ -80,9 +80,9 @@ class Collection:
             chunker=chunker if chunker is None or isinstance(chunker, str) else to_config(chunker),
             index_text=index_text,
             indexes=configs,
-            pipeline=pipeline or ("hybrid" if {"bm25", "dense"} <= configs.keys() else next(iter(configs))),
+            pipeline=pipeline or "auto",
         )
-        named_pipeline(manifest.pipeline, configs)
+        named_pipeline(manifest.default_pipeline, configs)
         _refuse_used(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with writer_lock(folder, timeout=10.0):
@@ -179,7 +179,7 @@ class Collection:
                 raise InputError("the pipeline is bound to another collection; bind it to this one with .on(collection)")
             using = using.stage
         manifest = self._snapshot.manifest
-        stage = using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.pipeline, manifest.indexes), k)
+        stage = using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.default_pipeline, manifest.indexes), k)
         single = isinstance(query, str | Query)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run

@@ -228,7 +228,7 @@ class Snapshot:
             "indexes": m.indexes,
             "chunker": m.chunker,
             "schema": m.data_schema,
-            "pipeline": m.pipeline,
+            "pipeline": m.default_pipeline,
             "roots": list(m.roots),
         }
 

@@ -10,6 +10,8 @@ from ragkit.spec import validated
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 STATIC_MODEL = "static"
+ENGLISH_MODELS = (DEFAULT_MODEL, f"sentence-transformers/{DEFAULT_MODEL}", STATIC_MODEL)
+"""Names of encoders that are known to have learnt English only."""
 
 
 @validated

@@ -141,14 +141,23 @@ def test_hybrid_is_the_default_where_both_indexes_are(tmp_path: Path) -> None:
     assert [spec.name for spec in default_indexes()] == ["bm25", "dense"]
     made = Collection.create(tmp_path / "c", indexes=[BM25(language="en"), STATIC])
     made.add([Document("The outer gasket is replaced every year.", id="a"), Document("Boilers are checked in spring.", id="b")])
-    assert made.snapshot.manifest.pipeline == "hybrid"
+    assert made.info()["pipeline"] == "hybrid"
     hit = made.search("gasket replaced")[0]
     assert (hit.id, set(hit.scores)) == ("a", {"bm25", "dense"})
     assert [h.id for h in made.search("gasket", using="bm25")] == ["a"]
     only = Collection.create(tmp_path / "d", indexes=[BM25(), STATIC], pipeline="dense")
-    assert only.snapshot.manifest.pipeline == "dense"
+    assert only.info()["pipeline"] == "dense"
     with pytest.raises(LookupError, match="no index or pipeline is called 'hybird'; known: bm25, hybrid; did you mean 'hybrid'"):
         Collection.create(tmp_path / "e", indexes=[BM25()], pipeline="hybird")
+
+
+def test_an_english_encoder_does_not_rank_other_languages(tmp_path: Path) -> None:
+    made = Collection.create(tmp_path / "c", indexes=[BM25(), STATIC])
+    assert made.info()["pipeline"] == "hybrid"
+    made.add([Document("Die äußere Dichtung wird jedes Jahr vor dem Winter ersetzt, die innere alle zwei Jahre.", id="a")])
+    assert made.info()["pipeline"] == "bm25"
+    assert set(made.search("Dichtung")[0].scores) == {"bm25"}
+    assert set(made.search("Dichtung", using="hybrid")[0].scores) == {"bm25", "dense"}
 
 
 def test_a_missing_model_is_named_before_anything_is_stored(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Tables of the documentation that show what benchmarks/results holds; `python -m tests.test_docs --write` puts them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+
+def record(name: str) -> dict[str, Any]:
+    """A stored record; empty parts where there is none yet."""
+    path = RESULTS / f"{name}.json"
+    stored: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"ratios": {}, "quality": {}, "context": {}}
+    return stored
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text columns, the first to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ("  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def retrieval() -> str:
+    """nDCG@10 of each pipeline on each set, with intervals; a minus where the hybrid loses more than 0.01 to its better leg."""
+    quality = record("retrieval")["quality"]
+    sets = dict.fromkeys(
+        key.removesuffix(" nDCG@10 bm25") for key in quality if key.endswith(" nDCG@10 bm25") and not key.startswith("mean")
+    )
+    rows = [("nDCG@10", "bm25", "dense", "hybrid", "hybrid, 95 %", "to better leg", "tuned", "bm25 R@100", "dense", "hybrid")]
+    for name in sets:
+        cell = {s: quality[f"{name} nDCG@10 {s}"] for s in ("bm25", "dense", "hybrid")}
+        low, high = cell["hybrid"]["interval"]
+        gain = cell["hybrid"]["mean"] - max(cell["bm25"]["mean"], cell["dense"]["mean"])
+        tuned = quality.get(f"{name} nDCG@10 tuned hybrid")
+        recall = [f"{quality[f'{name} R@100 {s}']['mean']:.3f}" for s in ("bm25", "dense", "hybrid")]
+        rows.append(
+            (
+                name, *(f"{cell[s]['mean']:.3f}" for s in ("bm25", "dense", "hybrid")), f"{low:.3f} to {high:.3f}", f"{gain:+.3f}",
+                f"{tuned['mean']:.3f}" if tuned else "", *recall,
+            )
+        )  # fmt: skip
+    means = {(m, s): f"{quality[f'mean {m} {s}']:.3f}" for m in ("nDCG@10", "R@100") for s in ("bm25", "dense", "hybrid")} if sets else {}
+    if means:
+        ndcg, recalls = ([means[m, s] for s in ("bm25", "dense", "hybrid")] for m in ("nDCG@10", "R@100"))
+        rows.append(("mean, English", *ndcg, "", "", "", *recalls))
+    return aligned(rows)
+
+
+def dense() -> str:
+    """Encoders, and faiss presets."""
+    ratios, quality, context = (record("dense")[part] for part in ("ratios", "quality", "context"))
+    if not ratios:
+        return "not measured\n"
+    encoders = [
+        ("encoder", "texts a second", "times the plain one", "nDCG@10 on scifact", "loss"),
+        (
+            "sentence-transformers, plain", f"{context['sentence_transformers_texts_a_second']:.0f}", "1",
+            f"{quality['ndcg_scifact_sentence_transformers']:.4f}", "",
+        ),
+        (
+            "default, with OpenVINO", f"{context['ragkit_texts_a_second']:.0f}", f"{ratios['encode_vs_sentence_transformers']:.1f}",
+            f"{quality['ndcg_scifact_ragkit']:.4f}", f"{quality['ndcg_loss_scifact']:.4f}",
+        ),
+        (
+            "static", f"{context['static_texts_a_second']:.0f}", f"{ratios['static_encode_vs_sentence_transformers']:.0f}",
+            f"{quality['ndcg_scifact_static']:.4f}", f"{quality['static_ndcg_loss_scifact']:.4f}",
+        ),
+    ]  # fmt: skip
+    presets = [("factory", "recall@10", "faiss ms, one question", "ragkit / faiss", "the same, 64 questions", "bytes a vector beside it")]
+    for name in ("exact", "graph", "balanced", "fast", "compact", "bit"):
+        measured = f"overhead_{name}_1" in ratios
+        presets.append(
+            (
+                name, f"{quality[f'recall_at_10_{name}']:.3f}",
+                f"{context[f'faiss_milliseconds_{name}_1']:.3f}" if measured else "", f"{ratios[f'overhead_{name}_1']:.3f}" if measured else "",
+                f"{ratios[f'overhead_{name}_64']:.3f}" if measured else "", f"{context[f'index_bytes_a_vector_{name}']}",
+            )
+        )  # fmt: skip
+    return f"{aligned(encoders)}\n{aligned(presets)}"
+
+
+def bm25() -> str:
+    """Ratios of search and indexing times."""
+    ratios, quality = (record("bm25")[part] for part in ("ratios", "quality"))
+    if not ratios:
+        return "not measured\n"
+    return aligned(
+        [("times as fast as", "ratio"), *((n, f"{v:.2f}") for n, v in ratios.items()), ("topk_equal", f"{quality['topk_equal']}")]
+    )
+
+
+def ingest() -> str:
+    """Ratios of the time from a folder to a first hit."""
+    ratios = record("ingest").get("ratios")
+    return aligned([("times as fast as", "ratio"), *((n, f"{v:.2f}") for n, v in ratios.items())]) if ratios else "not measured\n"
+
+
+TABLES = {("fusion.md", "Where the hybrid loses"): retrieval, ("dense.md", "Measured"): dense, ("bm25.md", "Speed"): bm25}
