@@ -48,7 +48,6 @@ def _search() -> dict[str, dict[str, Any]]:
     asked = [Query(str(i), "", vectors={"v": q}) for i, q in enumerate(queries)]
     truth = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :K]
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
     ratios: dict[str, float] = {}
     quality: dict[str, Any] = {}
     context: dict[str, Any] = {"vectors": N, "dimensions": DIM, "k": K, "faiss_threads": 1}
@@ -58,7 +57,9 @@ def _search() -> dict[str, dict[str, Any]]:
             for preset in PRESETS:
                 collection = Collection.create(Path(scratch, preset), indexes=[Dense(vectors="v", factory=preset)], chunker=None)
                 start = time.perf_counter()
+                faiss.omp_set_num_threads(threads)  # one for searching alone
                 collection.add([Document("", id=str(i), title=str(i)) for i in range(N)], vectors={"v": vectors})
+                faiss.omp_set_num_threads(1)
                 context[f"add_seconds_{preset}"] = round(time.perf_counter() - start, 1)
                 searcher: Any = collection.snapshot.searcher("dense")
                 found = searcher.search(asked, k=K, allow=[None])[1].reshape(-1, K)

@@ -72,14 +72,9 @@ def dense() -> str:
     ]  # fmt: skip
     presets = [("factory", "recall@10", "faiss ms, one question", "ragkit / faiss", "the same, 64 questions", "bytes a vector beside it")]
     for name in ("exact", "graph", "balanced", "fast", "compact", "bit"):
-        measured = f"overhead_{name}_1" in ratios
-        presets.append(
-            (
-                name, f"{quality[f'recall_at_10_{name}']:.3f}",
-                f"{context[f'faiss_milliseconds_{name}_1']:.3f}" if measured else "", f"{ratios[f'overhead_{name}_1']:.3f}" if measured else "",
-                f"{ratios[f'overhead_{name}_64']:.3f}" if measured else "", f"{context[f'index_bytes_a_vector_{name}']}",
-            )
-        )  # fmt: skip
+        timed = [context.get(f"faiss_milliseconds_{name}_1"), ratios.get(f"overhead_{name}_1"), ratios.get(f"overhead_{name}_64")]
+        cells = ["" if t is None else f"{t:.3f}" for t in timed]
+        presets.append((name, f"{quality[f'recall_at_10_{name}']:.3f}", *cells, str(context[f"index_bytes_a_vector_{name}"])))
     return f"{aligned(encoders)}\n{aligned(presets)}"
 
 
