@@ -1,4 +1,4 @@
-"""Backend over OpenVINO: 3 to 4 times the speed of plain torch on a CPU, bfloat16 where the CPU has it.
+"""Backend over OpenVINO: more than twice the speed of plain torch on a CPU, bfloat16 where the CPU has it.
 
 The whole sentence-transformers model (transformer, pooling, further layers) is converted once and kept
 under ``$RAGKIT_HOME/encoders``; from then on neither torch nor transformers is loaded to encode.
