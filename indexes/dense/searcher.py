@@ -52,21 +52,20 @@ class DenseSearcher:
         self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """See `ragkit.protocols.Searcher`. A blank question, or one whose vector is all zeros, has no hits."""
-        vectors, asked = self.encode(queries)
-        scores, rows = self.search_vectors(vectors if asked.all() else vectors[asked], k=k, allow=allow)
-        if len(rows) == len(queries) and rows.size and rows[:, -1].min() >= 0:  # nothing is padded
-            return np.arange(0, rows.size + 1, rows.shape[1]), rows.reshape(-1), scores.reshape(-1)
-        held = rows >= 0
-        counts = np.zeros(len(queries), np.int64)
-        counts[asked] = held.sum(axis=1)
-        return np.concatenate(([0], np.cumsum(counts))), rows[held], scores[held]
+        vectors, asked, n_asked = self.encode(queries)
+        scores, rows = self.search_vectors(vectors if n_asked == len(queries) else vectors[asked], k=k, allow=allow)
+        if n_asked == len(queries):
+            indptr = np.arange(n_asked + 1) * rows.shape[1]
+        else:
+            indptr = np.concatenate(([0], np.cumsum(np.where(asked, rows.shape[1], 0)))).astype(np.int64)
+        return indptr, rows.reshape(-1), scores.reshape(-1)
 
-    def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap]:
-        """(vectors (Q, dim), which are to be searched); a query's own vectors, where a stage has set them, are used."""
+    def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap, int]:
+        """(vectors (Q, dim), which are to be searched, how many); a query's own vectors, where a stage has set them, are used."""
         name = self.spec.vectors or self.spec.name
         asked = np.zeros(len(queries), np.bool_)
         if not self._parts or not queries:
-            return np.zeros((len(queries), self.dim), np.float32), asked
+            return np.zeros((len(queries), self.dim), np.float32), asked, 0
         try:
             vectors = np.array([q.vectors[name] for q in queries], np.float32)
         except KeyError:
@@ -75,10 +74,10 @@ class DenseSearcher:
             raise ShapeError(f"the queries' vectors {name!r} differ in shape; give each {self.dim} dimensions") from exc
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise ShapeError(f"query vectors {name!r} have the shape {vectors.shape[1:]} where the index holds {self.dim} dimensions")
-        bad = prepare(vectors, self.scale == "cosine", asked)
-        if bad >= 0:
-            raise InputError(f"the vector {name!r} of the query {queries[bad].text!r} holds NaN or infinity; give finite numbers")
-        return vectors, asked
+        n_asked = prepare(vectors, self.scale == "cosine", asked)
+        if n_asked < 0:
+            raise InputError(f"the vector {name!r} of the query {queries[-1 - n_asked].text!r} holds NaN or infinity; give finite numbers")
+        return vectors, asked, n_asked
 
     def _encoded(self, name: str, queries: Sequence[Query]) -> NDArray[np.float32]:
         """(Q, dim) vectors of questions, some of which come without; zeros for blank ones."""
@@ -98,14 +97,14 @@ class DenseSearcher:
     def search_vectors(
         self, vectors: NDArray[np.float32], *, k: int, allow: Sequence[Bitmap | None]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(scores, rows), both (Q, k'): hits in order, short rows padded with -inf and -1; vectors (Q, dim) are ready to compare."""
+        """(scores, rows), both (Q, k') with k' = min(k, allowed rows): hits in order; vectors (Q, dim) are ready to compare."""
         found = [self._search_part(n, vectors, k, allow[n]) for n in range(len(self._parts))]
         if len(found) == 1:
             return found[0]
         if not found:
             return np.zeros((len(vectors), 0), np.float32), np.zeros((len(vectors), 0), np.int64)
         scores = np.concatenate([s for s, _ in found], axis=1)
-        rows = np.concatenate([np.where(r >= 0, r + self._bases[n], -1) for n, (_, r) in enumerate(found)], axis=1)
+        rows = np.concatenate([r + self._bases[n] for n, (_, r) in enumerate(found)], axis=1)
         best = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
