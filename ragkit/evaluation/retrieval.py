@@ -203,7 +203,7 @@ def evaluate_collection(
     others     as for `compare`
     """
     manifest = collection.snapshot.manifest
-    stages, _ = _stages(manifest.pipeline if pipelines is None else pipelines, manifest.indexes, check_k(k))
+    stages, _ = _stages(manifest.default_pipeline if pipelines is None else pipelines, manifest.indexes, check_k(k))
     return _evaluate(
         collection,
         stages,
