@@ -259,6 +259,20 @@ def test_the_measures_of_answers_are_those_recorded() -> None:
     assert f"XQuAD-en {q['xquad-en.abstention_auroc_odd_half']:.3f}, HotpotQA {q['hotpotqa.abstention_auroc_odd_half']:.3f} |" in readme
 
 
+def test_the_readme_shows_what_is_recorded() -> None:
+    readme = prose(ROOT / "README.md")
+    r, d = record_tables.record("bm25")["ratios"], record_tables.record("dense")
+    faster = "{search_vs_bm25s} and {search_vs_tantivy} times as fast (worst cell {search_vs_bm25s_worst} and {search_vs_tantivy_worst})"
+    assert faster.format(**r) in readme
+    ours, theirs = (d["quality"][f"ndcg_scifact_{name}"] for name in ("ragkit", "sentence_transformers"))
+    assert f"{d['ratios']['encode_vs_sentence_transformers']} times as fast, nDCG@10 on SciFact {ours} against {theirs}" in readme
+    q = record_tables.record("retrieval")["quality"]
+    scifact = [f"{q[f'scifact nDCG@10 {s}']['mean']:.3f}" for s in ("dense", "hybrid", "tuned hybrid")]
+    assert f"| {' / '.join(scifact)} |" in readme
+    means = [f"{q[f'mean nDCG@10 {s}']:.3f}" for s in ("bm25", "dense", "hybrid")]
+    assert f"| {' / '.join(means)} |" in readme
+
+
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         sys.exit("usage: python -m tests.test_docs --write")
