@@ -144,7 +144,11 @@ def index(
     new = not is_collection(output)
     if not new and (indexes or language or chunker or model or factory):
         raise InputError(f"{output} is a collection already, and keeps the settings it was made with; leave them out, or name a new folder")
-    kinds = indexes or (tuple(spec.name for spec in default_indexes()) if new else ("bm25",))
+    kinds = indexes or (("bm25", "dense") if model or factory else tuple(spec.name for spec in default_indexes()) if new else ("bm25",))
+    if (model or factory) and "dense" not in kinds:
+        raise InputError(
+            f"--model and --factory are settings of a dense index, and the indexes named are {', '.join(kinds)}; add --index dense"
+        )
     specs = [_spec(i, language, model, factory) for i in kinds]
     collection = open_or_create(output, indexes=specs, chunker=_chunker(chunker or "auto"))
     try:

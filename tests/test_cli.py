@@ -180,3 +180,10 @@ def test_as_a_process(made: Path) -> None:
     assert out.returncode == 0, out.stderr
     assert json.loads(out.stdout)["citations"][0]["document"] == "boiler.txt"
     assert out.stderr == ""
+
+
+def test_settings_of_an_encoder_are_not_ignored(docs: Path, tmp_path: Path) -> None:
+    done = ragkit("index", docs, "-o", tmp_path / "d.rag", "--index", "bm25", "--model", "static")
+    assert done.exit_code == 1
+    assert "add --index dense" in done.stderr
+    assert not (tmp_path / "d.rag").exists()

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import ragkit.errors
 from ragkit import Answer, Collection
 from ragkit.cli import main
-from ragkit.evaluation.retrieval import evaluate_index
+from ragkit.evaluation.retrieval import evaluate_dataset
 from ragkit.pipelines.extractive import Extractive
 from tests import record_tables
 
@@ -235,7 +235,7 @@ def test_the_manual_knows_what_it_does_not_say(manual: Collection, question: str
 
 
 def test_the_measures_of_scifact_are_those_shown(data: Path) -> None:
-    found = evaluate_index(data / "scifact", "bm25", ["nDCG@10", "R@100"])
+    found = evaluate_dataset(data / "scifact", "bm25", ["nDCG@10", "R@100"])
     for line in str(found).splitlines()[:-1]:  # the last line is the time
         assert f"\n{line}\n" in (DOCS / "evaluation.md").read_text(encoding="utf-8")
 

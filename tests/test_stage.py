@@ -14,24 +14,9 @@ from ragkit.errors import InputError, ScaleError, SnapshotMismatch
 from ragkit.run import Run, TextTable
 from ragkit.stage import Identity, Retrieve, Stage, Then
 from ragkit.types import Query
+from tests.fixed_stage import Fixed
 
 TABLE = TextTable(tuple("abcdefgh"), tuple("abcdefgh"))
-
-
-@dataclass(frozen=True)
-class Fixed(Stage):
-    """A retriever that returns what it was told: {row: score} for each query."""
-
-    hits: tuple[tuple[tuple[int, int], ...], ...]
-    scale: str = "bm25"
-    leg: str = "fixed"
-
-    def apply(self, run: Run, /) -> Run:
-        ordered = [sorted(h, key=lambda rs: (-rs[1], rs[0])) for h in self.hits]
-        indptr = np.concatenate(([0], np.cumsum([len(h) for h in ordered]))).astype(np.int64)
-        rows = np.array([r for h in ordered for r, _ in h], np.int64)
-        scores = np.array([s for h in ordered for _, s in h], np.float32)
-        return run.fill(indptr, rows, scores, scale=self.scale, leg=self.leg)
 
 
 def one_query() -> st.SearchStrategy[tuple[tuple[int, int], ...]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from ragkit.collection.vectors import GIVEN
 from ragkit.encoders.settings import DEFAULT_MODEL, EncoderSettings
 from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.dense import files
@@ -76,7 +77,7 @@ class Dense:
     def column(self) -> str:
         """Name of the vector column: the encoder's fingerprint, or the name of given vectors."""
         if self.vectors:
-            return f"given-{self.vectors}"
+            return f"{GIVEN}{self.vectors}"
         return self.fingerprint or self._loaded().fingerprint
 
     @property
@@ -120,7 +121,7 @@ class Dense:
         """Write one segment's faiss index, if it is to have one."""
         vectors = columns.vectors(self.column)
         trained = columns.models.get(self.name)
-        if trained is not None:
+        if trained is not None and factory_string(self.factory, *vectors.shape) is not None:
             files.build(trained / _TRAINED, self._usable(vectors), folder / _FILE)
 
     def _usable(self, vectors: Any) -> Any:

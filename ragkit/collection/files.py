@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ragkit.errors import CorruptCollectionError
 
-_BLOCK = 1 << 20
-
 
 def sync_file(path: Path) -> None:
     """Flush a file's content to the device."""
@@ -58,15 +56,6 @@ def sync_tree(folder: Path) -> list[Path]:
             files.append(path)
         sync_folder(Path(parent))
     return sorted(files)
-
-
-def sha256_file(path: Path) -> str:
-    """Hex digest of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import check_size, sha256_file
+from ragkit.collection.files import check_size
 from ragkit.collection.manifest import Manifest, SegmentEntry, live
 from ragkit.collection.segment import SegmentColumns
+from ragkit.digests import sha256_file
 from ragkit.errors import CorruptCollectionError, InputError, NotACollectionError, SnapshotGone, UnknownNameError
 from ragkit.protocols import Bitmap, IndexSpec, Searcher, TermStatistics, VectorIndex
 from ragkit.spec import from_config

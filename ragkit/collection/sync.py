@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ragkit import __version__
-from ragkit.collection.files import sha256_file
 from ragkit.collection.manifest import FileProblems
 from ragkit.collection.segment import SourceStamp
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.writer import Commit
+from ragkit.digests import sha256_file
 from ragkit.errors import InputError, LoadError, MissingDependencyError, RagkitError
 from ragkit.loaders import LoadOptions, Skipped, SourceFile, is_beir, load_file, loader_for, walk
 from ragkit.progress import track

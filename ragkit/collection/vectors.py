@@ -49,6 +49,10 @@ class KnownVectors:
             if held is not None:
                 self._sources.append((_sorted(held["key"]), held["vector"]))
 
+    def learn(self, keys: NDArray[np.uint64], vectors: NDArray[np.float32]) -> None:
+        """Take in a column that was just made."""
+        self._sources.append((_sorted(keys), vectors))
+
     def fill(self, keys: NDArray[np.uint64], out: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Write the known vectors of these keys into out (n, dim); returns which are known."""
         known = np.zeros(len(keys), np.bool_)
@@ -109,6 +113,7 @@ def encode_column(
     position[turn] = np.arange(len(todo))
     out[missing] = made[position[same.reshape(-1)]]
     out.flush()
+    known.learn(keys, out)
     _log.info("%s: %d texts encoded with %s, %d known", path, len(todo), encoder.model, len(texts) - len(missing))
 
 

@@ -19,13 +19,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import sha256_file, sync_file, sync_folder, sync_tree
+from ragkit.collection.files import sync_file, sync_folder, sync_tree
 from ragkit.collection.manifest import FileEntry, FileProblems, Manifest, SegmentEntry, live, publish
 from ragkit.collection.retention import drop_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.vectors import KnownVectors, check_given, encode_column, given_names, text_keys, write_given, write_keys
+from ragkit.digests import sha256_file
 from ragkit.errors import DuplicateIdError, ShapeError
 from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker, IndexSpec, VectorIndex

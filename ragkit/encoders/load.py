@@ -8,13 +8,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ragkit.encoders.encoder import TextEncoder
-from ragkit.encoders.fingerprint import fingerprint
+from ragkit.encoders.encoder import Backend, TextEncoder
+from ragkit.encoders.fingerprint import content_of, fingerprint
 from ragkit.encoders.folder import model_folder
-from ragkit.encoders.openvino import OpenVINOBackend, can_convert, convert, converted
+from ragkit.encoders.kept import keep, kept
+from ragkit.encoders.openvino import OpenVINOBackend, can_convert, convert
 from ragkit.encoders.settings import DEFAULT_MODEL, STATIC_MODEL, EncoderSettings
 from ragkit.encoders.static import static_encoder
-from ragkit.encoders.transformer import TransformerBackend, load_model, prompts_of, similarity_of
+from ragkit.encoders.transformer import TransformerBackend, about_model, load_model
 from ragkit.errors import InputError, RagkitError
 from ragkit.home import home
 
@@ -54,58 +55,58 @@ def default_is_there() -> bool:
 
 def fingerprint_of(settings: EncoderSettings) -> str:
     """Fingerprint of the encoder of these settings, from its files alone."""
-    decisive = {n: getattr(settings, n) for n in ("dim", "query_prompt", "document_prompt", "max_length")}
+    return _fingerprint(settings, content_of(_folder(settings)))
+
+
+def _folder(settings: EncoderSettings) -> Path:
+    return model_folder(DEFAULT_MODEL if settings.model == STATIC_MODEL else settings.model)
+
+
+def _fingerprint(settings: EncoderSettings, content: str) -> str:
+    decisive: dict[str, Any] = {n: getattr(settings, n) for n in ("dim", "query_prompt", "document_prompt", "max_length")}
     if settings.model == STATIC_MODEL:
-        return fingerprint(model_folder(DEFAULT_MODEL), recipe="static-1", **decisive)
-    return fingerprint(model_folder(settings.model), **decisive)
+        decisive["recipe"] = "static-1"
+    return fingerprint(content, **decisive)
 
 
 def _static(settings: EncoderSettings) -> TextEncoder:
     if settings.query_prompt or settings.document_prompt or settings.max_length:
         raise InputError("the static encoder reads no prompts and no more than it is given; leave out prompts and max_length")
-    mark = fingerprint_of(settings)
+    folder = _folder(settings)
+    content = content_of(folder)
     teacher = EncoderSettings(device=settings.device, precision=settings.precision)
-    backend = static_encoder(home() / "encoders" / f"{mark}-static", model_folder(DEFAULT_MODEL), lambda: _load(teacher))
-    return TextEncoder(backend, model=STATIC_MODEL, fingerprint=mark, dim=settings.dim)
+    backend = static_encoder(home() / "encoders" / f"{fingerprint(content)}-static", folder, lambda: _load(teacher))
+    return TextEncoder(backend, model=STATIC_MODEL, fingerprint=_fingerprint(settings, content), dim=settings.dim)
 
 
 def _load(settings: EncoderSettings) -> TextEncoder:
-    folder = model_folder(settings.model)
-    mark = fingerprint_of(settings)
-    kept = home() / "encoders" / f"{mark}-openvino"
+    folder = _folder(settings)
+    content = content_of(folder)
     wanted = settings.backend == "openvino" or (settings.backend == "auto" and settings.device in ("auto", "cpu") and _openvino_is_best())
-    facts = converted(kept) if wanted else None
+    # one conversion serves all prompts and dimensions
+    converted = home() / "encoders" / f"{fingerprint(content, max_length=settings.max_length)}-openvino"
+    facts = kept(converted) or _convert(folder, converted, settings) if wanted else None
+    backend: Backend
     if facts is None:
-        if not wanted:
-            return _of_torch(folder, mark, settings)
-        facts = _convert(folder, kept, settings)
-        if facts is None:
-            return _of_torch(folder, mark, settings)
-    return TextEncoder(OpenVINOBackend(kept, facts, settings), fingerprint=mark, dim=settings.dim, model=settings.model, **facts["encoder"])
+        model = load_model(folder, settings)
+        backend, about = TransformerBackend(model), about_model(model)
+    else:
+        backend, about = OpenVINOBackend(converted, facts, settings), facts["about"]
+    chosen = {n: v for n in ("query_prompt", "document_prompt") if (v := getattr(settings, n)) is not None}
+    return TextEncoder(backend, model=settings.model, fingerprint=_fingerprint(settings, content), dim=settings.dim, **{**about, **chosen})
 
 
-def _convert(folder: Path, kept: Path, settings: EncoderSettings) -> dict[str, Any] | None:
-    """Convert a model and return the facts; None where it is not of a kind that can be converted."""
-    plain = EncoderSettings(model=settings.model, device="cpu", precision="float32", max_length=settings.max_length)
-    model = load_model(folder, plain)
+def _convert(folder: Path, converted: Path, settings: EncoderSettings) -> dict[str, Any] | None:
+    """Convert a model and return what is known of it; None where it is not of a kind that can be converted."""
+    model = load_model(folder, EncoderSettings(device="cpu", precision="float32", max_length=settings.max_length))
     if not can_convert(model):
         if settings.backend == "openvino":
             raise InputError(f"the model {settings.model!r} is not one that OpenVINO can take over; use backend='torch'")
         _log.info("%s stays with torch: OpenVINO takes over transformers with pooling only", settings.model)
         return None
-    facts = {"model": settings.model, "dim": int(model.get_embedding_dimension()), "encoder": _about(model, settings)}
-    convert(model, kept, facts)
-    return converted(kept)
-
-
-def _of_torch(folder: Path, mark: str, settings: EncoderSettings) -> TextEncoder:
-    model = load_model(folder, settings)
-    return TextEncoder(TransformerBackend(model), fingerprint=mark, dim=settings.dim, model=settings.model, **_about(model, settings))
-
-
-def _about(model: Any, settings: EncoderSettings) -> dict[str, str]:
-    query, document = prompts_of(model, settings)
-    return {"similarity": similarity_of(model), "query_prompt": query, "document_prompt": document}
+    about = about_model(model)
+    keep(converted, lambda made: {**convert(model, made), "about": about})
+    return kept(converted)
 
 
 def _openvino_is_best() -> bool:

@@ -6,14 +6,10 @@ under ``$RAGKIT_HOME/encoders``; from then on neither torch nor transformers is 
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from hashlib import file_digest
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,7 +24,6 @@ from ragkit.registry import need
 
 _log = logging.getLogger(__name__)
 _BUDGET = 2048
-_FILES = ("model.xml", "model.bin", "tokenizer.json")
 _SAFE_LAYERS = {"Transformer", "Pooling", "Normalize", "Dense"}
 
 
@@ -62,8 +57,8 @@ def can_convert(model: Any) -> bool:
     )
 
 
-def convert(model: Any, folder: Path, facts: dict[str, Any]) -> None:
-    """Write a sentence-transformers model as OpenVINO's files, with its tokenizer and facts about it, in one step."""
+def convert(model: Any, folder: Path) -> dict[str, Any]:
+    """Write a sentence-transformers model as OpenVINO's files, with its tokenizer; returns its dimension and length."""
     import torch
 
     ov = openvino()
@@ -80,35 +75,10 @@ def convert(model: Any, folder: Path, facts: dict[str, Any]) -> None:
     with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")  # of the tracer: branches on shapes, which the wrapped models don't take
         made = ov.convert_model(Pooled().float(), example_input={"input_ids": example, "attention_mask": example})
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    ov.save_model(made, str(temporary / "model.xml"), compress_to_fp16=False)
-    tokenizer = model.tokenizer.backend_tokenizer
-    (temporary / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    told = {**facts, "max_length": int(model.max_seq_length), "sha256": {n: _digest(temporary / n) for n in _FILES}}
-    (temporary / "facts.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    if converted(folder) is None:  # else another process was first
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    else:
-        shutil.rmtree(temporary)
-    _log.info("converted %s for OpenVINO into %s", facts.get("model"), folder)
-
-
-def converted(folder: Path) -> dict[str, Any] | None:
-    """The facts of a converted model; None where there is none, or its files are not what was written."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        whole = all(_digest(folder / name) == facts["sha256"][name] for name in _FILES)
-    except (OSError, ValueError, KeyError):
-        return None
-    return facts if whole else None
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as f:
-        return file_digest(f, "sha256").hexdigest()
+    ov.save_model(made, str(folder / "model.xml"), compress_to_fp16=False)
+    (folder / "tokenizer.json").write_text(model.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    _log.info("converted a model for OpenVINO into %s", folder)
+    return {"dim": int(model.get_embedding_dimension()), "max_length": int(model.max_seq_length)}
 
 
 class OpenVINOBackend:

@@ -66,20 +66,14 @@ def _best_precision(torch: Any, device: str) -> str:
     return "bfloat16" if torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
-def prompts_of(model: Any, settings: EncoderSettings) -> tuple[str, str]:
-    """(query prompt, document prompt): the settings', else the model's own."""
-    own = {**model.prompts}
-    query = settings.query_prompt if settings.query_prompt is not None else own.get("query") or ""
-    documents = next((own[n] for n in _DOCUMENT_PROMPTS if own.get(n)), "")
-    return query, settings.document_prompt if settings.document_prompt is not None else documents
-
-
-def similarity_of(model: Any) -> str:
-    """The model's similarity; raises InputError for one that is not a product of vectors."""
-    name = model.similarity_fn_name
-    if name not in ("cosine", "dot"):
-        raise InputError(f"the model compares vectors by {name}, and ragkit searches by cosine or dot product; use another model")
-    return str(name)
+def about_model(model: Any) -> dict[str, str]:
+    """The model's own similarity and prompts; raises InputError for a similarity that is not a product of vectors."""
+    similarity = str(model.similarity_fn_name)
+    if similarity not in ("cosine", "dot"):
+        raise InputError(f"the model compares vectors by {similarity}, and ragkit searches by cosine or dot product; use another model")
+    prompts = model.prompts
+    document = next((prompts[n] for n in _DOCUMENT_PROMPTS if prompts.get(n)), "")
+    return {"similarity": similarity, "query_prompt": prompts.get("query") or "", "document_prompt": document}
 
 
 class TransformerBackend:

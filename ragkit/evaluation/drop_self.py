@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ragkit.compile import map_children, parts, push_cuts
-from ragkit.run import Run, Source, TextTable
+from ragkit.join import query_of
+from ragkit.run import Run
 from ragkit.stage import Cut, Retrieve, Stage, Then
 
 
@@ -25,12 +25,9 @@ class DropSelf(Stage):
     def apply(self, run: Run, /) -> Run:
         if run.source is None or not len(run.rows):
             return run
-        keep = np.ones(len(run.rows), np.bool_)
-        for q, query in enumerate(run.queries):
-            at = run.hits_of(q)
-            keep[at] = ~_is_document(run.source, run.rows[at], query.id)
-        query_of = np.repeat(np.arange(len(run)), np.diff(run.indptr))[keep]
-        indptr = np.concatenate(([0], np.cumsum(np.bincount(query_of, minlength=len(run))))).astype(np.int64)
+        own = np.array([query.id for query in run.queries])[query_of(run)]
+        keep = np.array(run.ids()) != own
+        indptr = np.concatenate(([0], np.cumsum(np.bincount(query_of(run)[keep], minlength=len(run))))).astype(np.int64)
         return run.take(indptr, np.flatnonzero(keep))
 
     def __repr__(self) -> str:
@@ -50,18 +47,3 @@ def _rewritten(stage: Stage) -> Stage:
     if isinstance(stage, Retrieve):
         return Then.of(replace(stage, k=stage.k + 1), Cut(DropSelf(), stage.k))
     return map_children(stage, _rewritten)
-
-
-def _is_document(source: Source, rows: NDArray[np.int64], id: str) -> NDArray[np.bool_]:
-    """(H,) whether each row is a passage of the document with this id."""
-    if isinstance(source, TextTable):
-        return np.array([source.table_ids[r] == id for r in rows], np.bool_)
-    from ragkit.collection.snapshot import Snapshot  # loads pyarrow
-
-    if not isinstance(source, Snapshot):
-        return np.array([found == id for found in source.ids(rows)], np.bool_)
-    at = source.find(id)
-    if at is None:
-        return np.zeros(len(rows), np.bool_)
-    before = sum(view.columns.n_documents for view in source.views[: at[0]])
-    return np.asarray(source.document_rows(rows) == before + at[1])

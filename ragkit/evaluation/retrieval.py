@@ -222,19 +222,6 @@ def evaluate_collection(
     )
 
 
-def evaluate_index(
-    folder: AnyPath,
-    index: str | IndexSpec,
-    measures: str | Sequence[str],
-    *,
-    split: str = "test",
-    k: int = 1000,
-    progress: Progress = False,
-) -> RetrievalEvaluation:
-    """`evaluate_dataset` of a single index: a registered name, or a spec such as BM25(k1=1.2)."""
-    return evaluate_dataset(folder, index, measures, split=split, k=k, progress=progress)
-
-
 def _evaluate(
     collection: Collection,
     stages: Mapping[str, Stage],

@@ -147,18 +147,21 @@ def test_openvino_sends_no_statistics_and_needs_no_torch_once_converted() -> Non
 def test_a_damaged_conversion_is_made_again(encoders_home: Path) -> None:
     pytest.importorskip("openvino")
     from ragkit.encoders import load
-    from ragkit.encoders.openvino import converted
+    from ragkit.encoders.kept import kept
 
+    before = set(encoders_home.iterdir())
     settings = EncoderSettings(max_length=32)
     load.load_encoder(settings)
-    kept = next(p for p in encoders_home.iterdir() if fingerprint_of(settings) in p.name)
-    with open(kept / "model.bin", "r+b") as f:
+    (made,) = set(encoders_home.iterdir()) - before
+    with open(made / "model.bin", "r+b") as f:
         f.seek(1000)
         f.write(b"\0\xff\0\xff")
-    assert converted(kept) is None
+    assert kept(made) is None
     load._loaded.pop(settings)
     load.load_encoder(settings)
-    assert converted(kept) is not None
+    assert kept(made) is not None
+    load.load_encoder(EncoderSettings(max_length=32, dim=64, query_prompt="q: "))
+    assert set(encoders_home.iterdir()) - before == {made}  # one conversion serves all prompts and dimensions
 
 
 class _Broken:

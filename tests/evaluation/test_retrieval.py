@@ -12,7 +12,7 @@ from ragkit import BM25, Collection, Document, Retrieve, Tokens
 from ragkit.cli import main
 from ragkit.errors import InputError, UnknownNameError
 from ragkit.evaluation import evaluate, load_dataset, read_qrels, read_queries, read_run
-from ragkit.evaluation.retrieval import evaluate_collection, evaluate_dataset, evaluate_index
+from ragkit.evaluation.retrieval import evaluate_collection, evaluate_dataset
 
 CORPUS = {"a": "red apple tree", "b": "blue sky and sea", "c": "the sea is red", "d": "an apple a day", "e": "nothing else"}
 QUERIES = {"1": "apple", "2": "sky apple apple", "3": "red sea", "4": "day"}
@@ -75,7 +75,7 @@ def test_one_pipeline(folder: Path) -> None:
 
 
 def test_specs_stages_and_names(folder: Path) -> None:
-    high = evaluate_index(folder, BM25(k1=2.0, language="en"), "AP")
+    high = evaluate_dataset(folder, BM25(k1=2.0, language="en"), "AP")
     assert high.to_dict()["index"]["k1"] == 2.0
     pipelines = {"plain": "bm25", "both": Retrieve("bm25", 5) ^ Retrieve("rank_bm25", 5)}
     several = evaluate_dataset(folder, pipelines, "AP", indexes=[BM25(k1=2.0, language="en")])

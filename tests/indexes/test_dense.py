@@ -102,10 +102,12 @@ def test_segments_share_what_was_trained(tmp_path: Path) -> None:
     made = filled(tmp_path / "c", "compact")
     more = clustered(11_000, seed=9)
     made.add([Document("more", id=f"m{i}") for i in range(len(more))], vectors={"v": more})
+    made.add([Document("few", id=f"f{i}") for i in range(300)], vectors={"v": more[:300]})
     entries = made.snapshot.manifest.segments
-    assert [e.models for e in entries] == [made.snapshot.manifest.models] * 2
+    assert [p.index is None for p in made.snapshot.searcher("dense")._parts] == [False, False, True]  # type: ignore[attr-defined]
+    assert [e.models for e in entries] == [made.snapshot.manifest.models] * 3
     assert len(list((tmp_path / "c" / "models" / "dense").iterdir())) == 1
-    everything = np.concatenate([VECTORS, more])
+    everything = np.concatenate([VECTORS, more, more[:300]])
     run = Collection.open(tmp_path / "c").search(asked(more[:20]), k=10)
     best = np.argsort(-cosines(more[:20], everything), axis=1)[:, :10]
     found = run.rows.reshape(20, 10)

@@ -24,30 +24,12 @@ from ragkit.pipelines.fusion.legs import total
 from ragkit.pipelines.fusion.normalise import minmax
 from ragkit.pipelines.hybrid import DEPTH, NORMALISE, WEIGHTS, hybrid
 from ragkit.run import TextTable
+from tests.fixed_stage import Fixed
 
 TABLE = TextTable(tuple("abcdefgh"), tuple("abcdefgh"))
 START = Run.of([Query("q1", "x"), Query("q2", "y")], TABLE)
 
 Scores = dict[int, float]
-
-
-@dataclass(frozen=True)
-class Fixed(Stage):
-    """A retriever that returns what it was told: {row: score} for each query."""
-
-    hits: tuple[tuple[tuple[int, float], ...], ...]
-    scale: str = "bm25"
-    leg: str = "fixed"
-
-    def apply(self, run: Run, /) -> Run:
-        ordered = [sorted(h, key=lambda rs: (-rs[1], rs[0])) for h in self.hits]
-        indptr = np.concatenate(([0], np.cumsum([len(h) for h in ordered]))).astype(np.int64)
-        rows = np.array([r for h in ordered for r, _ in h], np.int64)
-        scores = np.array([s for h in ordered for _, s in h], np.float32)
-        return run.fill(indptr, rows, scores, scale=self.scale, leg=self.leg)
-
-    def ranking(self, q: int) -> list[int]:
-        return [r for r, _ in sorted(self.hits[q], key=lambda rs: (-rs[1], rs[0]))]
 
 
 def of(first: Scores, second: Scores | None = None, scale: str = "bm25", leg: str = "fixed") -> Fixed:
@@ -105,7 +87,7 @@ def test_rrf_is_what_it_says(a: Fixed, b: Fixed, c: Fixed, k: int, weights: tupl
     for q in range(2):
         want: Scores = {}
         for leg, w in zip((a, b, c), weights, strict=True):
-            for rank, row in enumerate(leg.ranking(q), 1):
+            for rank, row in enumerate(leg.rows(q), 1):
                 if w:
                     want[row] = want.get(row, 0.0) + w / (k + rank)
         assert_is(run, q, want)
@@ -218,10 +200,10 @@ def test_a_leg_whose_hits_all_score_the_same_is_not_erased() -> None:
 def test_alpha_0_and_1_are_the_single_runs(a: Fixed, b: Fixed, method: str) -> None:
     for alpha, alone in ((1.0, a), (0.0, b)):
         run = interpolate(a, b, alpha=alpha, normalise=method)(START)
-        assert [run.rows[run.hits_of(q)].tolist() for q in range(2)] == [alone.ranking(q) for q in range(2)]
+        assert [run.rows[run.hits_of(q)].tolist() for q in range(2)] == [alone.rows(q) for q in range(2)]
         assert set(run.legs) == {"a", "b"}
     w = rrf(a, b, weights=(1, 0))(START)
-    assert [w.rows[w.hits_of(q)].tolist() for q in range(2)] == [a.ranking(q) for q in range(2)]
+    assert [w.rows[w.hits_of(q)].tolist() for q in range(2)] == [a.rows(q) for q in range(2)]
 
 
 @given(fixed("a"), fixed("b"), st.sampled_from([0.5, 2.0, 8.0]), st.integers(-8, 8), st.sampled_from(["minmax", "zscore"]))
@@ -270,7 +252,7 @@ def test_pool_is_a_round_robin(a: Fixed, b: Fixed, c: Fixed, depth: int) -> None
         want: list[int] = []
         for place in range(depth):
             for leg in (a, b, c):
-                ranking = leg.ranking(q)
+                ranking = leg.rows(q)
                 if place < len(ranking) and ranking[place] not in want:
                     want.append(ranking[place])
         at = run.hits_of(q)

@@ -21,6 +21,7 @@ from ragkit.errors import InputError, ScaleError, ShapeError, UnknownNameError
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.pipelines.reorder import MMR, MinScore, PerDocument, Recency, TitleWeight
 from ragkit.run import TextTable
+from tests.fixed_stage import Fixed
 
 DOCUMENTS = (0, 0, 1, 1, 1, 2, 3, 3)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -64,23 +65,6 @@ class Words:
 
     def df(self, term: str) -> int:
         return {"pump": 1, "valv": 5}.get(term, 0)
-
-
-@dataclass(frozen=True)
-class Fixed(Stage):
-    hits: tuple[tuple[tuple[int, float], ...], ...]
-    scale: str = "bm25"
-    leg: str = "fixed"
-
-    def apply(self, run: Run, /) -> Run:
-        ordered = [sorted(h, key=lambda rs: (-rs[1], rs[0])) for h in self.hits]
-        indptr = np.concatenate(([0], np.cumsum([len(h) for h in ordered]))).astype(np.int64)
-        rows = np.array([r for h in ordered for r, _ in h], np.int64)
-        scores = np.array([s for h in ordered for _, s in h], np.float32)
-        return run.fill(indptr, rows, scores, scale=self.scale, leg=self.leg)
-
-    def ranking(self, q: int) -> list[tuple[int, float]]:
-        return sorted(self.hits[q], key=lambda rs: (-rs[1], rs[0]))
 
 
 def of(*hits: dict[int, float], scale: str = "bm25") -> Fixed:
