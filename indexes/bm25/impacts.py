@@ -1,7 +1,7 @@
 """Impacts of one part under the statistics of one snapshot, computed term by term when a question first needs them.
 
 They live as long as the searcher that holds them, so a new snapshot, whose mean length may be another, never meets old
-ones. Memory: 4 bytes a posting of the terms that were asked for, and 1.1 bytes a row for each frequent one among them.
+ones. Memory: 4 bytes a posting of the terms that were asked for, and 1.3 bytes a row for each frequent one among them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ragkit.indexes.bm25.postings import Postings
 from ragkit.indexes.kernels.impacts import BLOCK, RANKS, SHIFTED_L, fill_column, weigh
 
-FREQUENT = 16
+FREQUENT = 32
 """A term in at least one of so many rows gets a column."""
 _SMALLEST = 256  # rows that hold a term of a column
 _LARGE = 1e9  # a k1 from which on impacts vanish in float32
@@ -29,8 +29,8 @@ class Derived(NamedTuple):
     column_of     int32 (V,)           -1 where a list has no column
     tops          float32 (C,)
     columns       uint8 (C, N rounded up to blocks)
-    block_tops    uint8 (C, blocks)
-    block_starts  int32 (C, blocks)
+    block_tops    uint8 (C, blocks rounded up to 64)
+    held          uint64 (C, blocks, 2)
     """
 
     values: NDArray[np.float32]
@@ -39,7 +39,7 @@ class Derived(NamedTuple):
     tops: NDArray[np.float32]
     columns: NDArray[np.uint8]
     block_tops: NDArray[np.uint8]
-    block_starts: NDArray[np.int32]
+    held: NDArray[np.uint64]
 
 
 class Impacts:
@@ -59,8 +59,8 @@ class Impacts:
         blocks = -(-n_rows // BLOCK)
         self._derived = Derived(
             np.empty(len(postings.rows), np.float32), np.zeros((n_terms, len(RANKS)), np.float32), np.full(n_terms, -1, np.int32),
-            np.zeros(0, np.float32), np.zeros((0, blocks * BLOCK), np.uint8), np.zeros((0, blocks), np.uint8),
-            np.zeros((0, blocks), np.int32),
+            np.zeros(0, np.float32), np.zeros((0, blocks * BLOCK), np.uint8), np.zeros((0, -(-blocks // BLOCK) * BLOCK), np.uint8),
+            np.zeros((0, blocks, 2), np.uint64),
         )  # fmt: skip
 
     def prepare(self, lists: NDArray[np.int64] | None = None) -> Derived:
@@ -82,7 +82,7 @@ class Impacts:
             at = self._n_columns
             derived.tops[at] = fill_column(
                 int(indptr[number]), int(indptr[number + 1]), rows, derived.values, derived.columns[at], derived.block_tops[at],
-                derived.block_starts[at],
+                derived.held[at],
             )  # fmt: skip
             self._n_columns += 1
             derived.column_of[number] = at
@@ -93,7 +93,7 @@ class Impacts:
         return self._derived._replace(**{name: _longer(getattr(self._derived, name), n) for name in _PER_COLUMN})
 
 
-_PER_COLUMN = ("tops", "columns", "block_tops", "block_starts")
+_PER_COLUMN = ("tops", "columns", "block_tops", "held")
 
 
 def _longer(array: NDArray[Any], n: int) -> NDArray[Any]:

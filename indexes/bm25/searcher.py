@@ -167,7 +167,7 @@ class BM25Searcher:
             derived, mask = impacts.prepare(numbers[numbers >= 0]), allow[n]
             search_part(
                 starts, numbers, weights, constants, postings.indptr, postings.rows, derived.values, derived.ranked, derived.column_of,
-                derived.tops, derived.columns, derived.block_tops, derived.block_starts, len(postings.lengths), int(self._bases[n]),
+                derived.tops, derived.columns, derived.block_tops, derived.held, len(postings.lengths), int(self._bases[n]),
                 _ALL if mask is None else mask, impacts.bounded, scores, rows, sizes,
             )  # fmt: skip
         sort_heaps(scores, rows, sizes)

@@ -19,20 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.indexes.kernels.impacts import BLOCK, BLOCK_BITS, STEPS
+from ragkit.indexes.kernels.simd import add_up, count_ones, lowest_one, rows_above, sum_block
 from ragkit.indexes.kernels.topk import kth_largest, offer
-from ragkit.indexes.kernels.windows import WINDOW, Lists, Postings, Window, add_lists, next_window, seek
+from ragkit.indexes.kernels.windows import WINDOW, Lists, Postings, Window, add_lists, clear, next_window, seek
 
 MAX_COLUMNS = 64  # of one question; its other frequent terms are read from their lists
 _VOTERS = 512  # rows of a list that is rare enough to say where good rows are
-_LIMIT = 65535 // STEPS  # sum of the multipliers, so that the steps of a row add up in 16 bits
+_LIMIT = 65535  # of a row's sum, which is one of 16 bits
 
 
 class Columns(NamedTuple):
-    """All columns of a part: steps uint8 (C, N rounded up to blocks); tops of the blocks and their first postings (C, blocks)."""
+    """All columns of a part: steps uint8 (C, N rounded up to blocks), tops (C, blocks) and held (C, blocks, 2) of the blocks."""
 
     steps: NDArray[np.uint8]
-    block_tops: NDArray[np.uint8]
-    block_starts: NDArray[np.int32]
+    tops: NDArray[np.uint8]
+    held: NDArray[np.uint64]
 
 
 class Asked(NamedTuple):
@@ -54,9 +55,6 @@ class Kept(NamedTuple):
     order: NDArray[np.float32]
     block_steps: NDArray[np.uint16]
     steps: NDArray[np.uint16]
-    block_bounds: NDArray[np.float32]
-    places: NDArray[np.int64]
-    candidates: NDArray[np.int64]
     above: NDArray[np.int64]
 
 
@@ -75,19 +73,30 @@ def room_for(k: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
+def _sort(asked: Asked, n: int) -> None:
+    """Put the columns that can add the most first, so that `sum_block` can soon tell what a block lacks."""
+    numbers, lists, weights, highest = asked.numbers, asked.lists, asked.weights, asked.highest
+    for i in range(1, n):
+        j = i
+        while j and highest[j - 1] < highest[j]:
+            numbers[j - 1], numbers[j] = numbers[j], numbers[j - 1]
+            lists[j - 1], lists[j] = lists[j], lists[j - 1]
+            weights[j - 1], weights[j] = weights[j], weights[j - 1]
+            highest[j - 1], highest[j] = highest[j], highest[j - 1]
+            j -= 1
+
+
+@nb.njit(cache=True, nogil=True)
 def _multiply(asked: Asked, n: int) -> tuple[float, float]:
-    """Set the multipliers of n columns; returns the score of one step, and by how much the bound of a row may be too large."""
-    total, excess = 0.0, 0.0
+    """Set the multipliers of n columns; returns the score of one unit of a sum, and by how much the bound of a row may be too large."""
+    total = 0.0
     for i in range(n):
         total += asked.highest[i]
-    scale = (_LIMIT - n) / total
+    whole = STEPS / 256  # what of a multiplier the last step makes
+    scale = (_LIMIT - 2 * n) * whole / total  # a column's multiplier is rounded up, and so are its products
     for i in range(n):
-        exact = asked.highest[i] * scale
-        whole = ceil(exact)
-        asked.times[i] = whole
-        excess += STEPS * (whole - exact) + exact  # at the last step, which may stand for little more than the one before
-    step = 1.0 / (scale * STEPS)
-    return step, excess * step
+        asked.times[i] = ceil(asked.highest[i] * scale / whole)
+    return 1 / scale, total / STEPS + 2 * n / scale
 
 
 @nb.njit(cache=True, nogil=True)
@@ -127,14 +136,12 @@ def _score(
     for i in range(n):
         row, score = kept.rows[i], kept.totals[i]
         for c in range(n_asked):
-            number = asked.numbers[c]
-            if columns.steps[number, np.uint64(row)]:
-                block = row >> BLOCK_BITS
-                before, place = 0, row - block * BLOCK  # rows of the block that hold the term before this one
-                for i in range(BLOCK):
-                    before += (columns.steps[number, np.uint64(block * BLOCK + i)] != 0) & (i < place)
-                j = postings.indptr[asked.lists[c]] + columns.block_starts[number, np.uint64(block)] + before
-                score += asked.weights[c] * postings.impacts[np.uint64(j)]
+            held = columns.held[asked.numbers[c], np.uint64(row >> BLOCK_BITS)]
+            place = np.uint64(1) << np.uint64(row & (BLOCK - 1))
+            before = held[1] + np.uint64(count_ones(held[0] & (place - np.uint64(1))))
+            has = (held[0] & place) != 0
+            j = np.uint64(postings.indptr[asked.lists[c]]) + (before if has else np.uint64(0))
+            score += asked.weights[c] * (np.float64(postings.impacts[j]) if has else 0.0)  # whether it has one could not be foreseen
         size = offer(heap_scores, heap_rows, size, np.float32(score + constant), base + row)
     return size
 
@@ -153,33 +160,16 @@ def _promising_window(lists: Lists, n: int, rows: NDArray[np.int32], n_rows: int
 
 
 @nb.njit(cache=True, nogil=True)
-def _blocks_above(
-    touched: NDArray[np.bool_],
-    block_steps: NDArray[np.uint16],
-    n_blocks: int,
-    step: np.float32,
-    threshold: np.float32,
-    totals: NDArray[np.float64],
-    kept: Kept,
-) -> int:
-    """Note the blocks in which a total with the columns' largest steps is above the threshold; returns how many.
+def _blocks_above(peaks: NDArray[np.float64], n_blocks: int, step: np.float32, threshold: np.float32, kept: Kept) -> int:
+    """Note the blocks in which the largest total with the columns' largest steps is above the threshold; returns how many.
 
-    Lists are made without branches, here as in `_scan`: which block or row is among them could not be foreseen.
+    The list is made without branches, here as in `_scan`: which block or row is in it could not be foreseen.
     """
-    candidates, above = kept.candidates, kept.above
     n = 0
     for block in range(n_blocks):
-        candidates[n] = block
-        n += touched[block] | (step * np.float32(block_steps[block]) > threshold)
-    n_above = 0
-    for z in range(n):
-        block = candidates[z]
-        limit, passing = np.float64(threshold - step * np.float32(block_steps[block])), 0
-        for i in range(BLOCK):
-            passing += totals[np.uint64(block * BLOCK + i)] > limit
-        above[n_above] = block
-        n_above += passing > 0
-    return n_above
+        kept.above[n] = block
+        n += bool(np.float32(peaks[block]) + step * np.float32(kept.block_steps[block]) > threshold)
+    return n
 
 
 @nb.njit(cache=True, nogil=True)
@@ -205,48 +195,41 @@ def _scan(
 ) -> State:
     """Keep the rows from start, where a window starts, to stop that may win; the lists stand at start or before it."""
     k, n_kept, size, threshold = len(heap_scores), state.kept, state.size, state.threshold
+    last = n_kept
     many = 2 * k + BLOCK // 2  # rows kept, from which on it pays to drop some
-    totals, touched, times, tops = window.totals, window.touched, asked.times, columns.block_tops
-    block_steps, steps, bounds, places = kept.block_steps, kept.steps, kept.block_bounds, kept.places
+    totals, peaks, times, tops = window.totals, window.peaks, asked.times, columns.tops
+    block_steps, steps = kept.block_steps, kept.steps
     most = np.float32(0)
     for c in range(n_asked):
-        most += step * np.float32(times[c] * STEPS)
+        most += step * np.float32(times[c])
     while True:
         if threshold >= most:  # rows in no rare list can't win
             start = max(start, next_window(lists, n, postings.rows, stop))
         if start >= stop:
             break
         end = min(start + WINDOW, stop)
-        add_lists(lists, n, postings, start, end, window)
+        added = add_lists(lists, n, postings, start, end, window)
         first, n_blocks = start >> BLOCK_BITS, (end - start + BLOCK - 1) >> BLOCK_BITS
-        block_steps[:] = 0
-        for c in range(n_asked):
-            number, multiplier = asked.numbers[c], times[c]
-            for block in range(n_blocks):
-                block_steps[block] += multiplier * np.uint16(tops[number, np.uint64(first + block)])
-        n_blocks = _blocks_above(touched, block_steps, n_blocks, step, threshold, totals, kept)
+        for block in range(0, n_blocks, BLOCK):
+            add_up(tops, asked.numbers, times, n_asked, np.int64(first + block), block_steps, block)
+        n_blocks = _blocks_above(peaks, n_blocks, step, threshold, kept)
         for z in range(n_blocks):
             place = kept.above[z] * BLOCK
             row = start + place
-            steps[:] = 0
-            for c in range(n_asked):
-                number, multiplier = asked.numbers[c], times[c]
-                for i in range(BLOCK):
-                    steps[i] += multiplier * np.uint16(columns.steps[number, np.uint64(row + i)])
-            above = 0
-            for i in range(BLOCK):
-                bounds[i] = np.float32(totals[np.uint64(place + i)]) + step * np.float32(steps[i])
-                above += bounds[i] > threshold
-            if not above:
-                continue
-            n_places = 0
-            for i in range(BLOCK):
-                places[n_places] = i
-                n_places += bounds[i] > threshold
-            for p in range(n_places):
-                i = places[p]
+            gap = np.float64(threshold) - peaks[kept.above[z]]
+            needed = int(min(gap / step, 65535.0)) if n_asked and gap > 0 else 0
+            most_here = np.int64(block_steps[kept.above[z]])
+            found = sum_block(
+                columns.steps, tops, asked.numbers, times, n_asked, np.int64(row >> BLOCK_BITS), most_here, needed, steps
+            )  # fmt: skip
+            if found:
+                found = rows_above(totals, np.int64(place), steps, step, threshold)
+            while found:
+                i = lowest_one(found)
+                found &= found - np.uint64(1)
+                bound = np.float32(totals[np.uint64(place + i)]) + step * np.float32(steps[i])
                 if len(allow) == 0 or allow[row + i]:
-                    kept.rows[n_kept], kept.bounds[n_kept], kept.totals[n_kept] = row + i, bounds[i], totals[place + i]
+                    kept.rows[n_kept], kept.bounds[n_kept], kept.totals[n_kept] = row + i, bound, totals[np.uint64(place + i)]
                     n_kept += 1
             if n_kept >= many:
                 n_kept, threshold = _drop(kept, n_kept, k, excess, constant, threshold)
@@ -255,11 +238,10 @@ def _scan(
                     n_kept = 0
                     if size == k:
                         threshold = max(threshold, _safe(heap_scores[0] - constant, constant))
-        for block in range((end - start + BLOCK - 1) >> BLOCK_BITS):
-            if touched[block]:
-                for i in range(BLOCK):
-                    totals[np.uint64(block * BLOCK + i)] = 0.0
-                touched[block] = False
+        clear(lists, n, postings.rows, added, start, window)
+        if n_kept > max(k, last + k // 4):
+            n_kept, threshold = _drop(kept, n_kept, k, excess, constant, threshold)
+            last = n_kept
         start += WINDOW
     return State(n_kept, size, threshold)
 
@@ -288,6 +270,7 @@ def search_bounded(
     Every weight and every impact is above 0, and k rows score at least `least`. Parameters as in `search_part`.
     """
     k = len(heap_scores)
+    _sort(asked, n_asked)
     step, excess = _multiply(asked, n_asked) if n_asked else (0.0, 0.0)
     threshold = _safe(least, constant)  # a row at or below it can't win
     if size == k:

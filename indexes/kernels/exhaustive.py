@@ -29,7 +29,7 @@ def search_all(
     start = next_window(lists, n, postings.rows, n_rows)
     while start < n_rows:
         end = min(start + WINDOW, n_rows)
-        mark_rows(lists, n, postings.rows, start, end, window.seen)
+        mark_rows(lists, n, postings.rows, start, end, window)
         add_lists(lists, n, postings, start, end, window)
         for block in range((end - start + BLOCK - 1) >> BLOCK_BITS):
             if not window.touched[block]:
@@ -40,5 +40,6 @@ def search_all(
             window.seen[block * BLOCK : (block + 1) * BLOCK] = False
             window.totals[block * BLOCK : (block + 1) * BLOCK] = 0.0
             window.touched[block] = False
+        window.peaks[:] = 0.0
         start = next_window(lists, n, postings.rows, n_rows)
     return size

@@ -1,7 +1,7 @@
 """Impacts: BM25's term weights of the postings of a list, and for frequent terms the same as a column over all rows.
 
 An impact holds all of a term's score but its idf and its count in the question, so it depends on the statistics through
-the mean length alone. A column spends one byte a row: impacts in 127 steps of the list's largest, rounded up, so that
+the mean length alone. A column spends one byte a row: impacts in 255 steps of the list's largest, rounded up, so that
 what it says is never less than the impact.
 """
 
@@ -13,7 +13,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import F32, F32_2D, I32, READ_F32, READ_I32, READ_I64, U8
+from ragkit.indexes.kernels.signatures import F32, F32_2D, READ_F32, READ_I32, READ_I64, U8, U64_2D
 from ragkit.indexes.kernels.topk import kth_largest
 
 PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS = 0, 1, 2, 3
@@ -21,7 +21,7 @@ PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS = 0, 1, 2, 3
 
 BLOCK_BITS = 6
 BLOCK = 1 << BLOCK_BITS  # rows of a block of a column
-STEPS = 127
+STEPS = 255
 RANKS = (10, 30, 100, 300, 1000)
 """Which of a list's largest impacts are noted: k rows score at least what the first rank from k on says."""
 
@@ -76,7 +76,7 @@ def weigh(
                 left = RANKS[r]
 
 
-@nb.njit(nb.float32(nb.int64, nb.int64, READ_I32, READ_F32, U8, U8, I32), cache=True, nogil=True)
+@nb.njit(nb.float32(nb.int64, nb.int64, READ_I32, READ_F32, U8, U8, U64_2D), cache=True, nogil=True)
 def fill_column(
     start: int,
     end: int,
@@ -84,28 +84,25 @@ def fill_column(
     impacts: NDArray[np.float32],
     column: NDArray[np.uint8],
     block_tops: NDArray[np.uint8],
-    block_starts: NDArray[np.int32],
+    held: NDArray[np.uint64],
 ) -> np.float32:
     """Lay one list out over all rows; returns its largest impact.
 
     start, end    where the list lies; every impact above 0
     column        uint8 (N rounded up to blocks,)   zeros on entry; steps, 0 where the row lacks the term
     block_tops    uint8 (blocks,)                   zeros on entry; the largest step in each block of rows
-    block_starts  int32 (blocks,)                   first posting of each block or later ones, counted from start
+    held          uint64 (blocks, 2)                zeros on entry; a bit for each row of the block that holds the term, and the
+                                                    first posting of these, counted from start
     """
     top = np.float32(0)
     for j in range(start, end):
         top = max(top, impacts[j])
-    block = 0
     for j in range(start, end):
         step = min(STEPS, max(1, ceil(np.float64(impacts[j]) / np.float64(top) * STEPS)))
         at = rows[j] >> BLOCK_BITS
-        while block <= at:
-            block_starts[block] = j - start
-            block += 1
+        if block_tops[at] == 0:
+            held[at, 1] = j - start
+        held[at, 0] |= np.uint64(1) << np.uint64(rows[j] & (BLOCK - 1))
         column[rows[j]] = step
         block_tops[at] = max(block_tops[at], step)
-    while block < len(block_starts):
-        block_starts[block] = end - start
-        block += 1
     return top

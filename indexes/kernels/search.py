@@ -18,9 +18,9 @@ from ragkit.indexes.kernels.signatures import (
     READ_F32_2D,
     READ_F64,
     READ_I32,
-    READ_I32_2D,
     READ_I64,
     READ_U8_2D,
+    READ_U64_3D,
 )  # fmt: skip
 from ragkit.indexes.kernels.windows import BLOCKS, WINDOW, Lists, Postings, Window
 
@@ -31,7 +31,7 @@ _LARGEST = 1e25  # a weight above it, or below its reciprocal, is none for float
 @nb.njit(
     nb.void(
         READ_I64, READ_I64, READ_F64, READ_F64, READ_I64, READ_I32, READ_F32, READ_F32_2D, READ_I32, READ_F32, READ_U8_2D, READ_U8_2D,
-        READ_I32_2D, nb.int64, nb.int64, READ_BOOL, nb.boolean, F32_2D, I64_2D, I64,
+        READ_U64_3D, nb.int64, nb.int64, READ_BOOL, nb.boolean, F32_2D, I64_2D, I64,
     ),
     cache=True,
     nogil=True,
@@ -49,7 +49,7 @@ def search_part(
     tops: NDArray[np.float32],
     columns: NDArray[np.uint8],
     block_tops: NDArray[np.uint8],
-    block_starts: NDArray[np.int32],
+    held: NDArray[np.uint64],
     n_rows: int,
     base: int,
     allow: NDArray[np.bool_],
@@ -68,7 +68,7 @@ def search_part(
     impacts       float32 (P,)    filled in for the lists that are asked for
     ranked        float32 (V, ranks)   each list's impacts at RANKS
     column_of     int32 (V,)      column of a list, -1 where it has none
-    tops          float32 (C,)    the columns' largest impacts; (C, ...) columns, block_tops, block_starts as `fill_column` makes them
+    tops          float32 (C,)    the columns' largest impacts; (C, ...) columns, block_tops, held as `fill_column` makes them
     base          added to the rows in the heaps
     allow         bool (N,), or (0,) for all
     bounded       whether bounds may be used: no impact is 0
@@ -79,13 +79,15 @@ def search_part(
     most, k = 1, heap_scores.shape[1]
     for q in range(len(sizes)):
         most = max(most, query_starts[q + 1] - query_starts[q])
-    lists = Lists(np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float64), np.empty(most, np.int64))
+    lists = Lists(
+        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float64)
+    )  # fmt: skip
     asked = Asked(
         np.empty(MAX_COLUMNS, np.int64), np.empty(MAX_COLUMNS, np.int64), np.empty(MAX_COLUMNS, np.float64),
         np.empty(MAX_COLUMNS, np.float64), np.empty(MAX_COLUMNS, np.uint16),
     )  # fmt: skip
-    window = Window(np.zeros(WINDOW, np.float64), np.zeros(BLOCKS, np.bool_), np.zeros(WINDOW, np.bool_))
-    postings, all_columns = Postings(indptr, rows, impacts), Columns(columns, block_tops, block_starts)
+    window = Window(np.zeros(WINDOW, np.float64), np.zeros(BLOCKS, np.float64), np.zeros(BLOCKS, np.bool_), np.zeros(WINDOW, np.bool_))
+    postings, all_columns = Postings(indptr, rows, impacts), Columns(columns, block_tops, held)
     few = k > 0 and 8 * k <= n_rows
     rank = 0
     while rank < len(RANKS) and RANKS[rank] < k:
@@ -94,8 +96,7 @@ def search_part(
     room = room_for(k) if few else 0
     kept = Kept(
         np.empty(room, np.int64), np.empty(room, np.float32), np.empty(room, np.float64), np.empty(room, np.float32),
-        np.empty(BLOCKS, np.uint16), np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int64),
-        np.empty(BLOCKS, np.int64), np.empty(BLOCKS, np.int64),
+        np.empty(BLOCKS, np.uint16), np.empty(BLOCK, np.uint16), np.empty(BLOCKS, np.int64),
     )  # fmt: skip
     for q in range(len(sizes)):
         low, high = np.inf, 0.0

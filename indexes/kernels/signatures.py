@@ -21,5 +21,5 @@ def _write(kind: nb.types.Type, dimensions: int = 1) -> nb.types.Array:
 READ_BOOL, READ_I32, READ_I64, READ_F32, READ_F64 = map(_read, (nb.bool_, nb.int32, nb.int64, nb.float32, nb.float64))
 BOOL, I32, I64, F32, F64 = map(_write, (nb.bool_, nb.int32, nb.int64, nb.float32, nb.float64))
 READ_U8, U8 = _read(nb.uint8), _write(nb.uint8)
-READ_U8_2D, READ_I32_2D, READ_F32_2D = _read(nb.uint8, 2), _read(nb.int32, 2), _read(nb.float32, 2)
-F32_2D, I64_2D = _write(nb.float32, 2), _write(nb.int64, 2)
+READ_U8_2D, READ_F32_2D = _read(nb.uint8, 2), _read(nb.float32, 2)
+F32_2D, I64_2D, U64_2D, READ_U64_3D = _write(nb.float32, 2), _write(nb.int64, 2), _write(nb.uint64, 2), _read(nb.uint64, 3)

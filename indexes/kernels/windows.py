@@ -13,6 +13,7 @@ from ragkit.indexes.kernels.impacts import BLOCK, BLOCK_BITS
 WINDOW = 16384  # rows: 128 KiB of totals
 BLOCKS = WINDOW // BLOCK
 _STRIDE = 8  # postings
+_FEW = 6 * BLOCKS  # postings of a window
 
 
 class Postings(NamedTuple):
@@ -24,18 +25,20 @@ class Postings(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The lists of one question that are walked through: where each stands, where it ends, its weight, and where it starts."""
+    """The lists of one question: where each stands, where it stood before the window, ends and starts, and its weight."""
 
     at: NDArray[np.int64]
+    before: NDArray[np.int64]
     ends: NDArray[np.int64]
-    weights: NDArray[np.float64]
     starts: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 class Window(NamedTuple):
-    """Totals of a window's rows, and which blocks and rows the lists hold; zeros between windows."""
+    """Totals of a window's rows, the largest in each block, and which blocks and rows the lists hold; zeros between windows."""
 
     totals: NDArray[np.float64]
+    peaks: NDArray[np.float64]
     touched: NDArray[np.bool_]
     seen: NDArray[np.bool_]
 
@@ -68,11 +71,13 @@ def seek(rows: NDArray[np.int32], j: int, last: int, row: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def add_lists(lists: Lists, n: int, postings: Postings, start: int, end: int, window: Window) -> None:
-    """Add the postings of n lists in rows start to end to the totals, mark their blocks, and move the lists on."""
-    rows, impacts, totals, touched = postings.rows, postings.impacts, window.totals, window.touched
+def add_lists(lists: Lists, n: int, postings: Postings, start: int, end: int, window: Window) -> int:
+    """Add the postings of n lists in rows start to end to the totals and move the lists on; returns how many there are."""
+    rows, impacts, totals, peaks = postings.rows, postings.impacts, window.totals, window.peaks
+    added = 0
     for i in range(n):
         j, last, weight = lists.at[i], lists.ends[i], lists.weights[i]
+        lists.before[i] = j
         while j < last:
             more = _STRIDE if j + _STRIDE <= last and rows[np.uint64(j + _STRIDE - 1)] < end else 1  # one question for many postings
             if more == 1 and rows[np.uint64(j)] >= end:
@@ -80,15 +85,36 @@ def add_lists(lists: Lists, n: int, postings: Postings, start: int, end: int, wi
             for step in range(more):
                 # unsigned indices spare the question whether an index counts from the end
                 place = np.uint64(rows[np.uint64(j + step)] - start)
-                totals[place] += weight * impacts[np.uint64(j + step)]
-                touched[place >> np.uint64(BLOCK_BITS)] = True
+                block = place >> np.uint64(BLOCK_BITS)
+                total, peak = totals[place] + weight * impacts[np.uint64(j + step)], peaks[block]
+                totals[place] = total
+                peaks[block] = total if total > peak else peak
             j += more
         lists.at[i] = j
+        added += j - lists.before[i]
+    return added
 
 
 @nb.njit(cache=True, nogil=True)
-def mark_rows(lists: Lists, n: int, rows: NDArray[np.int32], start: int, end: int, seen: NDArray[np.bool_]) -> None:
-    """Mark which rows from start to end n lists hold: a total can't say it where weights are 0 or below."""
+def clear(lists: Lists, n: int, rows: NDArray[np.int32], added: int, start: int, window: Window) -> None:
+    """Set a window's totals and peaks to 0 again, row by row where few were added, else block by block."""
+    totals, peaks = window.totals, window.peaks
+    if added < _FEW:
+        for i in range(n):
+            for j in range(lists.before[i], lists.at[i]):
+                totals[np.uint64(rows[np.uint64(j)] - start)] = 0.0
+    else:
+        for block in range(BLOCKS):
+            if peaks[block] > 0:
+                for i in range(BLOCK):
+                    totals[np.uint64(block * BLOCK + i)] = 0.0
+    peaks[:] = 0.0
+
+
+@nb.njit(cache=True, nogil=True)
+def mark_rows(lists: Lists, n: int, rows: NDArray[np.int32], start: int, end: int, window: Window) -> None:
+    """Mark which rows and blocks from start to end n lists hold: a total can't say it where weights are 0 or below."""
     for i in range(n):
         for j in range(lists.at[i], seek(rows, lists.at[i], lists.ends[i], end)):
-            seen[rows[j] - start] = True
+            window.seen[rows[j] - start] = True
+            window.touched[(rows[j] - start) >> BLOCK_BITS] = True

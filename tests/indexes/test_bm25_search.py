@@ -231,15 +231,17 @@ def test_a_column_bounds_its_list(pairs: list[tuple[int, float]]) -> None:
     pairs.sort()
     rows, values = np.array([p[0] for p in pairs], np.int32), np.array([p[1] for p in pairs], np.float32)
     blocks = 401 // BLOCK + 1
-    column, tops, starts = np.zeros(blocks * BLOCK, np.uint8), np.zeros(blocks, np.uint8), np.zeros(blocks, np.int32)
-    top = fill_column(0, len(rows), rows, values, column, tops, starts)
+    column, tops, held = np.zeros(blocks * BLOCK, np.uint8), np.zeros(blocks, np.uint8), np.zeros((blocks, 2), np.uint64)
+    top = fill_column(0, len(rows), rows, values, column, tops, held)
     assert top == values.max()
     assert np.flatnonzero(column).tolist() == rows.tolist()
     bounds = column[rows].astype(np.float64) * float(top) / STEPS
     assert (bounds >= values * (1 - 1e-7)).all()
     assert (bounds - float(top) / STEPS < values).all()
     assert tops.tolist() == column.reshape(blocks, BLOCK).max(axis=1).tolist()
-    assert starts.tolist() == [int(np.searchsorted(rows, n * BLOCK)) for n in range(blocks)]
+    for n, (bits, first) in enumerate(held.tolist()):
+        assert [n * BLOCK + i for i in range(BLOCK) if bits >> i & 1] == [r for r in rows.tolist() if r // BLOCK == n]
+        assert not bits or first == int(np.searchsorted(rows, n * BLOCK))
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=60), st.data())
