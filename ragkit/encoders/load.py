@@ -12,7 +12,7 @@ from ragkit.encoders.encoder import Backend, TextEncoder
 from ragkit.encoders.fingerprint import content_of, fingerprint
 from ragkit.encoders.folder import model_folder
 from ragkit.encoders.kept import keep, kept
-from ragkit.encoders.openvino import OpenVINOBackend, can_convert, convert
+from ragkit.encoders.openvino import OpenVINOBackend, can_convert, convert, multiplies_bytes
 from ragkit.encoders.settings import DEFAULT_MODEL, STATIC_MODEL, EncoderSettings
 from ragkit.encoders.static import static_encoder
 from ragkit.encoders.transformer import TransformerBackend, about_model, load_model
@@ -74,7 +74,7 @@ def _static(settings: EncoderSettings) -> TextEncoder:
         raise InputError("the static encoder reads no prompts and no more than it is given; leave out prompts and max_length")
     folder = _folder(settings)
     content = content_of(folder)
-    teacher = EncoderSettings(device=settings.device, precision=settings.precision)
+    teacher = EncoderSettings(device=settings.device, backend="torch", precision="float32")  # the same vectors on every machine
     backend = static_encoder(home() / "encoders" / f"{fingerprint(content)}-static", folder, lambda: _load(teacher))
     return TextEncoder(backend, model=STATIC_MODEL, fingerprint=_fingerprint(settings, content), dim=settings.dim)
 
@@ -83,10 +83,15 @@ def _load(settings: EncoderSettings) -> TextEncoder:
     folder = _folder(settings)
     content = content_of(folder)
     wanted = settings.backend == "openvino" or (settings.backend == "auto" and settings.device in ("auto", "cpu") and _openvino_is_best())
+    int8 = settings.precision == "int8" or (settings.precision == "auto" and multiplies_bytes())
     # one conversion serves all prompts and dimensions
-    converted = home() / "encoders" / f"{fingerprint(content, max_length=settings.max_length)}-openvino"
-    facts = kept(converted) or _convert(folder, converted, settings) if wanted else None
+    converted = home() / "encoders" / f"{fingerprint(content, max_length=settings.max_length, int8=int8)}-openvino"
+    facts = kept(converted) or _convert(folder, converted, settings, int8) if wanted else None
     backend: Backend
+    if facts is None and settings.precision == "int8":
+        raise InputError(
+            f"precision='int8' needs OpenVINO on a CPU and a model it can take over, which {settings.model!r} here is not; leave it out"
+        )
     if facts is None:
         model = load_model(folder, settings)
         backend, about = TransformerBackend(model), about_model(model)
@@ -96,7 +101,7 @@ def _load(settings: EncoderSettings) -> TextEncoder:
     return TextEncoder(backend, model=settings.model, fingerprint=_fingerprint(settings, content), dim=settings.dim, **{**about, **chosen})
 
 
-def _convert(folder: Path, converted: Path, settings: EncoderSettings) -> dict[str, Any] | None:
+def _convert(folder: Path, converted: Path, settings: EncoderSettings, int8: bool) -> dict[str, Any] | None:
     """Convert a model and return what is known of it; None where it is not of a kind that can be converted."""
     model = load_model(folder, EncoderSettings(device="cpu", precision="float32", max_length=settings.max_length))
     if not can_convert(model):
@@ -105,7 +110,7 @@ def _convert(folder: Path, converted: Path, settings: EncoderSettings) -> dict[s
         _log.info("%s stays with torch: OpenVINO takes over transformers with pooling only", settings.model)
         return None
     about = about_model(model)
-    keep(converted, lambda made: {**convert(model, made), "about": about})
+    keep(converted, lambda made: {**convert(model, made, int8), "about": about})
     return kept(converted)
 
 

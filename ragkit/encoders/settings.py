@@ -25,7 +25,8 @@ class EncoderSettings:
     max_length       tokens of a text that are read; None: what the model says
     device           "auto": a GPU where there is one
     backend          "auto": OpenVINO on a CPU where it is installed and the model allows it, else torch
-    precision        "auto": bfloat16 where the CPU has instructions for it, else float32; float16 on a GPU
+    precision        "auto": with OpenVINO int8 where the CPU has instructions for it, else bfloat16 where it has those, else
+                     float32; float16 on a GPU
     """
 
     model: str = DEFAULT_MODEL
@@ -35,4 +36,4 @@ class EncoderSettings:
     max_length: Annotated[int, Field(ge=1)] | None = None
     device: str = "auto"
     backend: Literal["auto", "torch", "openvino"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"

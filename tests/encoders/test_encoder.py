@@ -44,7 +44,14 @@ def reference() -> NDArray[np.float32]:
 
 @pytest.mark.parametrize(
     ("backend", "precision", "at_least"),
-    [("torch", "float32", 0.999999), ("openvino", "float32", 0.99999), ("openvino", "auto", 0.998), ("torch", "auto", 0.99)],
+    [
+        ("torch", "float32", 0.999999),
+        ("openvino", "float32", 0.99999),
+        ("openvino", "bfloat16", 0.998),
+        ("openvino", "int8", 0.995),
+        ("openvino", "auto", 0.995),
+        ("torch", "auto", 0.99),
+    ],
 )
 def test_vectors_are_those_of_sentence_transformers(reference: NDArray[np.float32], backend: str, precision: str, at_least: float) -> None:
     if backend == "openvino":
@@ -106,6 +113,11 @@ def test_another_pooling_is_the_models_own(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there() -> None:
     with pytest.raises(OfflineError, match="'somebody/no-such-model' is no folder and not in the local model cache"):
         encoder("somebody/no-such-model")
+
+
+def test_int8_is_openvinos() -> None:
+    with pytest.raises(InputError, match="precision='int8' needs OpenVINO"):
+        encoder(backend="torch", precision="int8")
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
