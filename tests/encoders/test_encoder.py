@@ -48,8 +48,8 @@ def reference() -> NDArray[np.float32]:
         ("torch", "float32", 0.999999),
         ("openvino", "float32", 0.99999),
         ("openvino", "bfloat16", 0.998),
-        ("openvino", "int8", 0.995),
-        ("openvino", "auto", 0.995),
+        ("openvino", "int8", 0.99),
+        ("openvino", "auto", 0.99),
         ("torch", "auto", 0.99),
     ],
 )
