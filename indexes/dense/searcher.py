@@ -18,7 +18,7 @@ from ragkit.indexes.dense import files
 from ragkit.indexes.dense.scan import scan
 from ragkit.indexes.kernels.dot import dot_rows
 from ragkit.indexes.kernels.ties import order_ties
-from ragkit.indexes.kernels.unit import prepare
+from ragkit.indexes.kernels.unit import SPARE, prepare
 from ragkit.protocols import Bitmap
 from ragkit.types import Query
 
@@ -44,6 +44,7 @@ class DenseSearcher:
         self.spec, self._parts = spec, list(parts)
         self.exact = all(p.index is None for p in self._parts)
         self.scale: str = spec.similarity
+        self._name, self._cosine, self._rescores = spec.vectors or spec.name, spec.similarity == "cosine", spec.rescores
         self.dim = self._parts[0].vectors.shape[1] if parts else 0
         self._bases = np.concatenate(([0], np.cumsum([len(p.vectors) for p in self._parts]))).astype(np.int64)
         self._plain = [None if p.index is None else files.parameters(p.index, None, spec.refine, k=1) for p in self._parts]
@@ -54,30 +55,33 @@ class DenseSearcher:
         """See `ragkit.protocols.Searcher`. A blank question, or one whose vector is all zeros, has no hits."""
         vectors, asked, n_asked = self.encode(queries)
         scores, rows = self.search_vectors(vectors if n_asked == len(queries) else vectors[asked], k=k, allow=allow)
-        if n_asked == len(queries):
-            indptr = np.arange(n_asked + 1) * rows.shape[1]
+        if rows.size and n_asked == len(queries):
+            indptr = np.arange(0, rows.size + 1, rows.shape[1])
         else:
             indptr = np.concatenate(([0], np.cumsum(np.where(asked, rows.shape[1], 0)))).astype(np.int64)
         return indptr, rows.reshape(-1), scores.reshape(-1)
 
     def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap, int]:
         """(vectors (Q, dim), which are to be searched, how many); a query's own vectors, where a stage has set them, are used."""
-        name = self.spec.vectors or self.spec.name
-        asked = np.zeros(len(queries), np.bool_)
+        name = self._name
         if not self._parts or not queries:
-            return np.zeros((len(queries), self.dim), np.float32), asked, 0
+            return np.zeros((len(queries), self.dim), np.float32), np.zeros(len(queries), np.bool_), 0
         try:
-            vectors = np.array([q.vectors[name] for q in queries], np.float32)
+            if len(queries) == 1:  # spared a copy
+                vectors = np.ascontiguousarray(queries[0].vectors[name], np.float32)[None]
+            else:
+                vectors = np.array([q.vectors[name] for q in queries], np.float32)
         except KeyError:
             vectors = self._encoded(name, queries)
         except ValueError as exc:
             raise ShapeError(f"the queries' vectors {name!r} differ in shape; give each {self.dim} dimensions") from exc
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise ShapeError(f"query vectors {name!r} have the shape {vectors.shape[1:]} where the index holds {self.dim} dimensions")
-        n_asked = prepare(vectors, self.scale == "cosine", asked)
+        room, asked = np.empty(vectors.size + SPARE, np.float32), np.empty(len(queries), np.bool_)
+        place, n_asked = prepare(vectors, self._cosine, room, asked)
         if n_asked < 0:
             raise InputError(f"the vector {name!r} of the query {queries[-1 - n_asked].text!r} holds NaN or infinity; give finite numbers")
-        return vectors, asked, n_asked
+        return room[place : place + vectors.size].reshape(vectors.shape), asked, n_asked
 
     def _encoded(self, name: str, queries: Sequence[Query]) -> NDArray[np.float32]:
         """(Q, dim) vectors of questions, some of which come without; zeros for blank ones."""
@@ -98,9 +102,9 @@ class DenseSearcher:
         self, vectors: NDArray[np.float32], *, k: int, allow: Sequence[Bitmap | None]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(scores, rows), both (Q, k') with k' = min(k, allowed rows): hits in order; vectors (Q, dim) are ready to compare."""
+        if len(self._parts) == 1:
+            return self._search_part(0, vectors, k, allow[0])
         found = [self._search_part(n, vectors, k, allow[n]) for n in range(len(self._parts))]
-        if len(found) == 1:
-            return found[0]
         if not found:
             return np.zeros((len(vectors), 0), np.float32), np.zeros((len(vectors), 0), np.int64)
         scores = np.concatenate([s for s, _ in found], axis=1)
@@ -118,17 +122,17 @@ class DenseSearcher:
             return np.zeros((len(vectors), k), np.float32), np.zeros((len(vectors), k), np.int64)
         if part.index is None or allowed < _NARROW * len(part.vectors):
             return scan(vectors, part.vectors, k, allow)
-        wanted = min(k * self.spec.refine, allowed) if self.spec.rescores else k
+        wanted = min(k * self.spec.refine, allowed) if self._rescores else k
         parameters = self._plain[n] if allow is None and wanted <= self.spec.ef_search else self._parameters(part.index, allow, wanted)
         try:
-            scores, rows = part.index.search(vectors, wanted, params=parameters)
+            scores, rows = files.search(part.index, vectors, wanted, parameters)
         except RuntimeError as exc:
             if "not supported" not in str(exc):
                 raise
             if allow is not None:  # a kind that can't leave rows out
                 return scan(vectors, part.vectors, k, allow)
-            scores, rows = part.index.search(vectors, wanted)
-        if self.spec.rescores:
+            scores, rows = files.search(part.index, vectors, wanted, None)
+        if self._rescores:
             dot_rows(vectors, part.vectors, rows, scores)
         padded = order_ties(scores, rows)
         if wanted > k:

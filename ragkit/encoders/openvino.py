@@ -27,7 +27,8 @@ from ragkit.registry import need
 
 _log = logging.getLogger(__name__)
 _BUDGET = 2048
-_GROUP = 128  # entries of a token that share a scale in int8: a third more speed than bfloat16, cosines to exact vectors of 0.998 and more for passages
+_GROUP = 128
+"""Entries of a token that share a scale in int8: a third faster than bfloat16, with cosines to exact vectors of 0.998 and more."""
 _SAFE_LAYERS = {"Transformer", "Pooling", "Normalize", "Dense"}
 
 
