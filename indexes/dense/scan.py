@@ -9,15 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.dot import dot_rows
-from ragkit.indexes.kernels.ties import order_ties
+from ragkit.indexes.kernels.settle import settle
 from ragkit.protocols import Bitmap
 
 _GATHER = 0.05
 """Share of allowed rows below which they are copied together before the scan."""
-
-_ROUNDING = 4e-6
-"""How far a float32 sum of products may be off, in lengths of both vectors."""
 
 
 def scan(
@@ -40,26 +36,27 @@ def scan(
             return scores, rows_of[rows]
     allowed = len(vectors) if allow is None else count
     bits = None if allow is None else np.packbits(allow, bitorder="little")
-    scores = np.empty((len(queries), k), np.float32)
-    rows = np.empty((len(queries), k), np.int64)
-    open_, fetched = np.arange(len(queries)), min(k + 1, allowed)
-    while len(open_):
-        asked = queries[open_]
-        rough, found = _knn(asked, vectors, fetched, bits)
-        exact = np.empty_like(rough)
-        dot_rows(asked, vectors, found, exact)
-        order_ties(exact, found)
-        # whatever was not fetched scores at most the last rough score, give or take rounding
-        margin = _ROUNDING * np.linalg.norm(asked, axis=1) * _longest(vectors, found)
-        done = (fetched == allowed) | (rough[:, -1] + margin < exact[:, k - 1])
-        scores[open_[done]], rows[open_[done]] = exact[done, :k], found[done, :k]
-        open_, fetched = open_[~done], min(2 * fetched, allowed)
+    fetched = min(k + 1, allowed)
+    scores, rows, open_ = _best(queries, vectors, k, fetched, allowed, bits)
+    while len(open_):  # rarely: where more than k rows score nearly the same
+        fetched = min(2 * fetched, allowed)
+        scores[open_], rows[open_], still = _best(queries[open_], vectors, k, fetched, allowed, bits)
+        open_ = open_[still]
     return scores, rows
 
 
-def _longest(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(Q,) length of the longest found vector: with unit vectors that is 1."""
-    return np.asarray(np.linalg.norm(vectors[rows[:, 0]], axis=1).clip(min=1.0), np.float32)
+def _best(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int, fetched: int, allowed: int, bits: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.intp]]:
+    """(scores, rows, which queries are not settled): the k best among so many fetched candidates."""
+    rough, found = _knn(queries, vectors, fetched, bits)
+    exact, open_ = np.empty_like(rough), np.empty(len(queries), np.bool_)
+    n_open = settle(queries, vectors, k, found, rough, exact, open_)
+    settled = fetched == allowed or not n_open
+    unsettled = np.zeros(0, np.intp) if settled else np.flatnonzero(open_)
+    if fetched == k:
+        return exact, found, unsettled
+    return np.ascontiguousarray(exact[:, :k]), np.ascontiguousarray(found[:, :k]), unsettled
 
 
 def _knn(
