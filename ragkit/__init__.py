@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ragkit.encoders import encoder
     from ragkit.errors import RagkitError
     from ragkit.evaluation import Comparison, compare, evaluate
+    from ragkit.filters import F
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
@@ -43,6 +44,7 @@ _LAZY = {
     "Comparison": "ragkit.evaluation:Comparison",
     "Dense": "ragkit.indexes.dense:Dense",
     "Document": "ragkit.types:Document",
+    "F": "ragkit.filters:F",
     "Headings": "ragkit.chunking:Headings",
     "Hit": "ragkit.hits:Hit",
     "Hits": "ragkit.hits:Hits",
@@ -84,6 +86,7 @@ __all__ = [
     "Comparison",
     "Dense",
     "Document",
+    "F",
     "Headings",
     "Hit",
     "Hits",

@@ -18,6 +18,8 @@ from ragkit.spec import validated
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ragkit.filters import Filter
+
 
 class Heading(NamedTuple):
     """A heading of a document: where its line starts (code points), its level (1 = top), its text."""
@@ -99,13 +101,14 @@ class Passage:
 class Query:
     """A question on its way through a pipeline.
 
-    vectors and terms are encodings that a stage has computed already; original is the query that a
-    rewriting stage started from.
+    where lets through documents for whose metadata it holds; vectors and terms are encodings that a stage
+    has computed already; original is the query that a rewriting stage started from.
     """
 
     id: str
     text: str
     instruction: str = ""
+    where: Filter | None = None
     time: datetime | None = None
     vectors: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)
     terms: Mapping[str, float] = field(default_factory=dict, compare=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -23,6 +24,7 @@ from ragkit.collection.schema import Schema
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.writer import Commit, add_all
 from ragkit.errors import CollectionExistsError, InputError
+from ragkit.filters import Filter, as_filter
 from ragkit.hits import Hits
 from ragkit.named import named_pipeline
 from ragkit.progress import Progress
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from ragkit.loaders import LoadOptions
 
 DocumentLike = Document | str | Mapping[str, Any]
+FilterLike = Filter | str | Mapping[str, Any]
 
 
 class Collection:
@@ -131,13 +134,22 @@ class Collection:
         snapshot = self._snapshot
         return snapshot.get(ids) if isinstance(ids, str) else [snapshot.get(i) for i in ids]
 
-    def iter(self) -> Iterator[Document]:
-        """Every live document, in stored order."""
+    def iter(self, where: FilterLike | None = None) -> Iterator[Document]:
+        """Every live document, or those for which a filter holds, in stored order."""
         snapshot = self._snapshot
-        for segment, row in snapshot.documents():
+        for segment, row in snapshot.documents(as_filter(where)):
             yield snapshot.views[segment].columns.document(row)
 
     __iter__ = iter
+
+    def count(self, where: FilterLike | None = None) -> int:
+        """Live documents, or those for which a filter holds."""
+        condition = as_filter(where)
+        return len(self) if condition is None else sum(int(mask.sum()) for mask in self._snapshot.matching(condition))
+
+    def facets(self, field: str, *, where: FilterLike | None = None) -> dict[Any, int]:
+        """How many documents have each value of a metadata field, the most frequent first; each entry of a list counts."""
+        return self._snapshot.facets(field, as_filter(where))
 
     def retriever(self, index: str) -> Bound:
         """One index of this collection as a pipeline to build on: ``c.retriever("bm25") % 100``."""
@@ -146,7 +158,13 @@ class Collection:
 
     @overload
     def search(  # type: ignore[overload-overlap]  # a str is one question
-        self, query: str | Query, *, k: int = 10, using: str | Stage | Bound | None = None, group_by: Literal["document"] | None = None
+        self,
+        query: str | Query,
+        *,
+        k: int = 10,
+        where: FilterLike | None = None,
+        using: str | Stage | Bound | None = None,
+        group_by: Literal["document"] | None = None,
     ) -> Hits: ...
     @overload
     def search(
@@ -154,6 +172,7 @@ class Collection:
         query: Sequence[str | Query],
         *,
         k: int = 10,
+        where: FilterLike | None = None,
         using: str | Stage | Bound | None = None,
         group_by: Literal["document"] | None = None,
     ) -> Run: ...
@@ -162,12 +181,14 @@ class Collection:
         query: str | Query | Sequence[str | Query],
         *,
         k: int = 10,
+        where: FilterLike | None = None,
         using: str | Stage | Bound | None = None,
         group_by: Literal["document"] | None = None,
     ) -> Hits | Run:
         """The k best passages of a question (Hits), or of each of several (a Run).
 
         k         at least 1; more than there is gives all there is
+        where     only documents for which this filter holds: ``F.year >= 2020``, ``"year >= 2020"`` or ``{"year": {"$gte": 2020}}``
         using     an index's name or a pipeline; default the collection's
         group_by  "document" gives k documents, each by its best passage
         """
@@ -181,6 +202,8 @@ class Collection:
         manifest = self._snapshot.manifest
         stage = using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.default_pipeline, manifest.indexes), k)
         single = isinstance(query, str | Query)
+        if (condition := as_filter(where)) is not None:
+            query = _filtered(query, condition)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run
 
@@ -195,7 +218,15 @@ class Collection:
                 return best
             depth *= 4
 
-    def ask(self, question: str, *, k: int = 10, using: str | Stage | Bound | None = None, reader: str | Reader = "extractive") -> Answer:
+    def ask(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: FilterLike | None = None,
+        using: str | Stage | Bound | None = None,
+        reader: str | Reader = "extractive",
+    ) -> Answer:
         """Answer a question from the k best passages, with exact citations.
 
         The extractive reader quotes the best-supported sentences and says so where there are none.
@@ -204,7 +235,7 @@ class Collection:
         if not question.strip():
             raise InputError("the question is empty; ask something, as in ask('How is data stored?')")
         made = resolve("readers", reader)() if isinstance(reader, str) else reader
-        run = self.search([question], k=k, using=using)
+        run = self.search([question], k=k, where=where, using=using)
         answer: Answer = made.read(run)[0]
         return answer
 
@@ -255,10 +286,14 @@ class Collection:
             add_all(commit, given, arrays, replace=replace)
         return commit.added
 
-    def delete(self, ids: str | Sequence[str]) -> int:
-        """Delete documents by id in one commit; returns how many were there."""
+    def delete(self, ids: str | Sequence[str] = (), *, where: FilterLike | None = None) -> int:
+        """Delete documents by id, or those for which a filter holds, in one commit; returns how many were there."""
+        condition = as_filter(where)
+        if condition is not None and ids:
+            raise InputError("delete takes ids or a filter, and both were given; call it twice")
         with self._commit(False) as commit:
-            for id in [ids] if isinstance(ids, str) else ids:
+            named = [ids] if isinstance(ids, str) else ids
+            for id in named if condition is None else [self._snapshot.id_of(*at) for at in self._snapshot.documents(condition)]:
                 commit.delete(id)
         return commit.deleted
 
@@ -316,6 +351,14 @@ def as_document(given: DocumentLike) -> Document:
 
         return document_of(given)
     raise InputError(f"a document is a ragkit.Document, a text or a dict with a 'text', got {type(given).__name__}")
+
+
+def _filtered(query: str | Query | Sequence[str | Query], where: Filter) -> Query | list[Query]:
+    """The same questions with a filter, beside the one that they may have."""
+    if isinstance(query, str | Query):
+        return _filtered([query], where)[0]  # type: ignore[index]  # a list of one
+    made = [q if isinstance(q, Query) else Query(str(n), q) for n, q in enumerate(query)]
+    return [replace(q, where=where if q.where is None else q.where & where) for q in made]
 
 
 def _deepened(stage: Stage, depth: int) -> Stage:

@@ -24,6 +24,8 @@ from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.types import Document, Passage, Span
 
 META = "meta."
+OWN_FIELDS = ("id", "title", "source")
+"""Columns that filters can name, where no metadata field has their name."""
 MAX_TEXT = (1 << 31) - 1
 
 
@@ -218,6 +220,12 @@ class SegmentColumns:
     def column(self, name: str) -> pa.Array:
         """A stored document column by its name."""
         return self._documents.column(name)
+
+    def field(self, name: str, kind: str) -> pa.Array | None:
+        """A metadata field of each document as its type is now, else the document's own column; None where no document has it."""
+        stored = META + name if META + name in self._meta_names else name if name in OWN_FIELDS else None
+        column = None if stored is None else self._documents.column(stored)
+        return column if column is None or column.type == arrow_type(kind) else column.cast(arrow_type(kind))
 
     def document_id(self, row: int) -> str:
         return str(self._documents.column("id")[row].as_py())

@@ -5,8 +5,10 @@ Rows count through the segments in their order; a row never means another passag
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,12 +18,17 @@ from numpy.typing import NDArray
 
 from ragkit.collection.files import check_size
 from ragkit.collection.manifest import Manifest, SegmentEntry, live
-from ragkit.collection.segment import SegmentColumns
+from ragkit.collection.segment import OWN_FIELDS, SegmentColumns
 from ragkit.digests import sha256_file
 from ragkit.errors import CorruptCollectionError, InputError, NotACollectionError, SnapshotGone, UnknownNameError
+from ragkit.filters import Filter
+from ragkit.filters.bind import bind
+from ragkit.filters.evaluate import count_values, evaluate
 from ragkit.protocols import Bitmap, IndexSpec, Searcher, TermStatistics, VectorIndex
 from ragkit.spec import from_config
 from ragkit.types import Document, Passage, Query
+
+_KEPT_FILTERS = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Snapshot:
         self.bases = np.concatenate(([0], np.cumsum([v.columns.n_passages for v in views]))).astype(np.int64)
         self._document_bases = np.concatenate(([0], np.cumsum([v.columns.n_documents for v in views]))).astype(np.int64)
         self._alive: tuple[Bitmap | None, ...] = tuple(v.alive for v in views)
+        self._kinds = {**dict.fromkeys(OWN_FIELDS, "str"), **manifest.data_schema}
+        self._matching: dict[str, tuple[Bitmap, ...]] = {}
         self._searchers: dict[str, Searcher] = {}
         self._lock = Lock()
 
@@ -128,6 +137,9 @@ class Snapshot:
             out[at] = self.views[segment].columns.document_of[rows[at] - self.bases[segment]] + self._document_bases[segment]
         return out
 
+    def _field(self, columns: SegmentColumns, name: str) -> Any:
+        return columns.field(name, self._kinds[name])
+
     # --- documents --------------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> tuple[int, int] | None:
@@ -145,12 +157,30 @@ class Snapshot:
             raise UnknownNameError(f"no document has the id {id!r} in {self.folder}")
         return self.views[at[0]].columns.document(at[1])
 
-    def documents(self) -> Iterator[tuple[int, int]]:
-        """(segment, document row) of every live document, in order."""
-        for n, view in enumerate(self.views):
-            for row in range(view.columns.n_documents):
-                if view.is_live(row):
-                    yield n, row
+    def documents(self, where: Filter | None = None) -> Iterator[tuple[int, int]]:
+        """(segment, document row) of every live document, or of those for which a filter holds, in order."""
+        masks = [view.live for view in self.views] if where is None else self.matching(where)
+        for n, (view, mask) in enumerate(zip(self.views, masks, strict=True)):
+            rows = range(view.columns.n_documents) if mask is None else np.flatnonzero(mask).tolist()
+            for row in rows:
+                yield n, row
+
+    def id_of(self, segment: int, row: int) -> str:
+        """Id of a document by its place."""
+        return self.views[segment].columns.document_id(row)
+
+    def facets(self, field: str, where: Filter | None = None) -> dict[Any, int]:
+        """{value: live documents that have it, or of those for which a filter holds}; the most frequent first, then by value."""
+        if field not in self._kinds:
+            raise UnknownNameError.near("metadata field", field, self._kinds)
+        counts: Counter[Any] = Counter()
+        masks = [view.live for view in self.views] if where is None else self.matching(where)
+        for view, mask in zip(self.views, masks, strict=True):
+            column = view.columns.field(field, self._kinds[field])
+            if column is not None:
+                for entry in count_values(column, mask):
+                    counts[entry["values"]] += entry["counts"]
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     # --- search -----------------------------------------------------------------------------------------------------
 
@@ -208,8 +238,37 @@ class Snapshot:
         self, index: str, queries: Sequence[Query], *, k: int
     ) -> tuple[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """(scale, (indptr, rows, scores)) of one index's k best live passages for each query."""
-        searcher = self.searcher(index)
-        return searcher.scale, searcher.search(queries, k=k, allow=self._alive)
+        searcher, groups = self.searcher(index), defaultdict[str, list[int]](list)
+        for n, query in enumerate(queries):
+            groups["" if query.where is None else str(query.where)].append(n)
+        if len(groups) < 2:
+            return searcher.scale, searcher.search(queries, k=k, allow=self._allowed(queries[0].where if queries else None))
+        found = [searcher.search([queries[n] for n in ns], k=k, allow=self._allowed(queries[ns[0]].where)) for ns in groups.values()]
+        return searcher.scale, _put_back(np.array([n for ns in groups.values() for n in ns], np.int64), found)
+
+    def _allowed(self, where: Filter | None) -> Sequence[Bitmap | None]:
+        """Live passages that a filter lets through, of each segment; None: all."""
+        if where is None:
+            return self._alive
+        return [mask[view.columns.document_of] for mask, view in zip(self.matching(where), self.views, strict=True)]
+
+    def matching(self, where: Filter) -> tuple[Bitmap, ...]:
+        """Live documents for which a filter holds, of each segment; the last few filters are kept.
+
+        Raises UnknownNameError for a field that no document has, SchemaError for a value that does not fit its field.
+        """
+        name = str(where)  # as an object, F.a == 1 equals F.a == True
+        with self._lock:
+            if name not in self._matching:
+                bound = bind(where, self._kinds)
+                masks = []
+                for view in self.views:
+                    mask = evaluate(bound, partial(self._field, view.columns), view.columns.n_documents)
+                    masks.append(mask if view.live is None else mask & view.live)
+                while len(self._matching) >= _KEPT_FILTERS:
+                    del self._matching[next(iter(self._matching))]
+                self._matching[name] = tuple(masks)
+            return self._matching[name]
 
     def term_statistics(self) -> TermStatistics | None:
         """Statistics of the first lexical index; None where there is none."""
@@ -232,6 +291,18 @@ class Snapshot:
             "pipeline": m.default_pipeline,
             "roots": list(m.roots),
         }
+
+
+def _put_back(
+    order: NDArray[np.int64], found: Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Hits of groups of queries in the order of the queries; order names the query of each, group by group."""
+    counts = np.concatenate([np.diff(indptr) for indptr, _, _ in found])
+    rows, scores = (np.concatenate([f[i] for f in found]) for i in (1, 2))
+    starts, place = np.cumsum(counts) - counts, np.argsort(order)
+    indptr = np.concatenate(([0], np.cumsum(counts[place]))).astype(np.int64)
+    at = np.repeat(starts[place] - indptr[:-1], counts[place]) + np.arange(indptr[-1])
+    return indptr, rows[at], scores[at]
 
 
 def _live(folder: Path, segment: SegmentEntry) -> Bitmap | None:
