@@ -270,7 +270,7 @@ def test_the_readme_shows_what_is_recorded() -> None:
     faster = "{vs_haystack} and {vs_llama_index} times as fast (BM25 alone: {vs_haystack_bm25} and {vs_llama_index_bm25})"
     assert faster.format(**i) in readme
     q = record_tables.record("retrieval")["quality"]
-    scifact = [f"{q[f'scifact nDCG@10 {s}']['mean']:.3f}" for s in ("dense", "hybrid", "tuned hybrid")]
+    scifact = [f"{q[f'scifact nDCG@10 {s}']['mean']:.4f}" for s in ("dense", "hybrid", "tuned hybrid")]
     assert f"| {' / '.join(scifact)} |" in readme
     means = [f"{q[f'mean nDCG@10 {s}']:.3f}" for s in ("bm25", "dense", "hybrid")]
     assert f"| {' / '.join(means)} |" in readme

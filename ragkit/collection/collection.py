@@ -291,6 +291,8 @@ class Collection:
         condition = as_filter(where)
         if condition is not None and ids:
             raise InputError("delete takes ids or a filter, and both were given; call it twice")
+        if where == {}:  # as filters put together by a program may turn out
+            raise InputError("delete was given an empty filter, which every document passes; to delete them all, say where='true'")
         with self._commit(False) as commit:
             named = [ids] if isinstance(ids, str) else ids
             for id in named if condition is None else [self._snapshot.id_of(*at) for at in self._snapshot.documents(condition)]:

@@ -14,7 +14,7 @@ from typing import Any
 from ragkit.errors import SchemaError, UnknownNameError
 from ragkit.filters.expression import And, Compare, Filter, Not, Or, written
 
-NOTHING, EVERYTHING = Or(()), And(())
+_NOTHING = Or(())
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _ORDERED = ("<", "<=", ">", ">=")
 _WANTED = {
@@ -59,7 +59,7 @@ def bind(filter: Filter, kinds: Mapping[str, str]) -> Filter:
     if filter.operator == "in":
         parts = [_equal(filter, kind, v) for v in filter.value]
         values = tuple(p.value for p in parts if isinstance(p, Compare))
-        return Compare(filter.field, "in", values) if values else NOTHING
+        return Compare(filter.field, "in", values) if values else _NOTHING
     if filter.operator == "contains" and kind == "list[str]":
         return Compare(filter.field, "contains", _fitting(filter, "str", filter.value))
     if filter.operator == "==":
@@ -100,24 +100,24 @@ def _equal(filter: Compare, kind: str, value: Any) -> Filter:
     if kind == "int":
         if isinstance(value, float):
             if not value.is_integer():
-                return NOTHING
+                return _NOTHING
             value = int(value)
-        return Compare(filter.field, "==", value) if _LEAST <= value <= _MOST else NOTHING
+        return Compare(filter.field, "==", value) if _LEAST <= value <= _MOST else _NOTHING
     if kind == "float":
         near = _float(value)
-        return Compare(filter.field, "==", near) if near == value else NOTHING
+        return Compare(filter.field, "==", near) if near == value else _NOTHING
     return Compare(filter.field, "==", value)
 
 
 def _int_order(field: str, operator: str, value: int | float) -> Filter:
     if isinstance(value, float):
         if math.isnan(value):
-            return NOTHING
+            return _NOTHING
         if math.isinf(value):
-            return Compare(field, "exists", True) if (value > 0) == (operator in ("<", "<=")) else NOTHING
+            return Compare(field, "exists", True) if (value > 0) == (operator in ("<", "<=")) else _NOTHING
         value = math.ceil(value) if operator in ("<", ">=") else math.floor(value)
     if value > _MOST or value < _LEAST:
-        return Compare(field, "exists", True) if (value > 0) == (operator in ("<", "<=")) else NOTHING
+        return Compare(field, "exists", True) if (value > 0) == (operator in ("<", "<=")) else _NOTHING
     return Compare(field, operator, value)
 
 

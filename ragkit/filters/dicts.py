@@ -13,9 +13,9 @@ from typing import Any
 from ragkit.errors import InputError, UnknownNameError
 from ragkit.filters.expression import And, Compare, Field, Filter, Not, Or
 
-Build = Callable[[Field, Any], Filter]
+_Build = Callable[[Field, Any], Filter]
 
-_MONGO: dict[str, Build] = {
+_MONGO: dict[str, _Build] = {
     "$eq": lambda f, v: f == v,
     "$ne": lambda f, v: f != v,
     "$gt": lambda f, v: f > v,
@@ -39,7 +39,7 @@ _MONGO_OF = {
     "startswith": "$startswith",
 }
 
-_HAYSTACK: dict[str, Build] = {
+_HAYSTACK: dict[str, _Build] = {
     "==": _MONGO["$eq"],
     "!=": _MONGO["$ne"],
     ">": _MONGO["$gt"],
@@ -50,14 +50,14 @@ _HAYSTACK: dict[str, Build] = {
     "not in": _MONGO["$nin"],
 }
 
-_LLAMA_INDEX: dict[str, Build] = {
+_LLAMA_INDEX: dict[str, _Build] = {
     **_HAYSTACK,
     "nin": _MONGO["$nin"],
     "contains": _MONGO["$contains"],
     "text_match": _MONGO["$contains"],
     "is_empty": lambda f, v: ~f.exists(),
-    "any": lambda f, v: all_or_any(or_, [f.contains(x) for x in v]),
-    "all": lambda f, v: all_or_any(and_, [f.contains(x) for x in v]),
+    "any": lambda f, v: _all_or_any(or_, [f.contains(x) for x in v]),
+    "all": lambda f, v: _all_or_any(and_, [f.contains(x) for x in v]),
 }
 
 
@@ -66,14 +66,14 @@ def from_mongo(filters: Mapping[str, Any]) -> Filter:
     parts = []
     for key, value in filters.items():
         if key in ("$and", "$or"):
-            parts.append(all_or_any(and_ if key == "$and" else or_, [from_mongo(f) for f in _dicts(key, value)]))
+            parts.append(_all_or_any(and_ if key == "$and" else or_, [from_mongo(f) for f in _dicts(key, value)]))
         elif key in ("$not", "$nor"):
-            parts.append(~(from_mongo(value) if key == "$not" else all_or_any(or_, [from_mongo(f) for f in _dicts(key, value)])))
+            parts.append(~(from_mongo(value) if key == "$not" else _all_or_any(or_, [from_mongo(f) for f in _dicts(key, value)])))
         elif key.startswith("$"):
             raise UnknownNameError.near("operator of a filter", key, ("$and", "$or", "$not", "$nor"))
         else:
             parts.append(_of_field(Field(key), value))
-    return all_or_any(and_, parts)
+    return _all_or_any(and_, parts)
 
 
 def _of_field(field: Field, value: Any) -> Filter:
@@ -89,7 +89,7 @@ def _of_field(field: Field, value: Any) -> Filter:
             raise UnknownNameError.near("operator of a filter", operator, (*_MONGO, "$not"))
         else:  # a nested field
             parts.append(_of_field(field[operator], operand))
-    return all_or_any(and_, parts)
+    return _all_or_any(and_, parts)
 
 
 def _dicts(key: str, value: Any) -> Sequence[Mapping[str, Any]]:
@@ -118,8 +118,8 @@ def from_haystack(filters: Mapping[str, Any]) -> Filter:
     if "conditions" in filters:
         parts = [from_haystack(f) for f in filters["conditions"]]
         if operator.upper() == "NOT":  # in Haystack: none of them together
-            return ~all_or_any(and_, parts)
-        return all_or_any(_joined(operator, ("AND", "OR", "NOT")), parts)
+            return ~_all_or_any(and_, parts)
+        return _all_or_any(_joined(operator), parts)
     if operator not in _HAYSTACK or "field" not in filters:
         raise UnknownNameError.near("operator of a Haystack filter", operator, _HAYSTACK)
     return _HAYSTACK[operator](Field(str(filters["field"]).removeprefix("meta.")), filters.get("value"))
@@ -131,20 +131,20 @@ def from_llama_index(filters: Any) -> Filter:
         parts = [from_llama_index(f) for f in filters.filters]
         condition = str(getattr(filters.condition, "value", filters.condition or "and"))
         if condition.lower() == "not":
-            return ~all_or_any(or_, parts)
-        return all_or_any(_joined(condition, ("AND", "OR", "NOT")), parts)
+            return ~_all_or_any(or_, parts)
+        return _all_or_any(_joined(condition), parts)
     operator = str(getattr(filters.operator, "value", filters.operator))
     if operator not in _LLAMA_INDEX:
         raise UnknownNameError.near("operator of a LlamaIndex filter that ragkit knows", operator, _LLAMA_INDEX)
     return _LLAMA_INDEX[operator](Field(filters.key), filters.value)
 
 
-def _joined(word: str, known: tuple[str, ...]) -> Callable[[Filter, Filter], Filter]:
+def _joined(word: str) -> Callable[[Filter, Filter], Filter]:
     if word.upper() not in ("AND", "OR"):
-        raise UnknownNameError.near("operator that joins filters", word, known)
+        raise UnknownNameError.near("operator that joins filters", word, ("AND", "OR", "NOT"))
     return and_ if word.upper() == "AND" else or_
 
 
-def all_or_any(join: Callable[[Filter, Filter], Filter], parts: Sequence[Filter]) -> Filter:
+def _all_or_any(join: Callable[[Filter, Filter], Filter], parts: Sequence[Filter]) -> Filter:
     """Parts joined by & or by |."""
     return reduce(join, parts) if parts else And(()) if join is and_ else Or(())

@@ -16,7 +16,6 @@ from typing import Any
 from ragkit.errors import InputError
 
 Value = bool | int | float | str | datetime
-OPERATORS = ("==", "<", "<=", ">", ">=", "in", "contains", "startswith", "exists")
 _BITS = 3000
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 KEYWORDS = frozenset({"and", "or", "not", "in", "contains", "startswith", "exists", "is", "null", "none", "true", "false"})

@@ -161,7 +161,7 @@ class _Parser:
         if self._is("(", "["):
             return self._list()
         if token.kind == "string":
-            value: Any = self._unescaped(token.text[1:-1])
+            value: Any = _unescaped(token.text[1:-1])
         elif token.kind == "number":
             if len(token.text) > _DIGITS:
                 self._wrong(f"a number of at most {_DIGITS} characters")
@@ -177,12 +177,13 @@ class _Parser:
         self._next += 1
         return value
 
-    def _unescaped(self, text: str) -> str:
-        def one(match: re.Match[str]) -> str:
-            code = match[1]
-            return chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPED.get(code, code)
 
-        return _ESCAPE.sub(one, text)
+def _unescaped(text: str) -> str:
+    def one(match: re.Match[str]) -> str:
+        code = match[1]
+        return chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPED.get(code, code)
+
+    return _ESCAPE.sub(one, text)
 
 
 def _equal(field: Field, value: Any) -> Filter:

@@ -115,6 +115,11 @@ def test_deletion_by_filter(tmp_path: Path) -> None:
     assert c.delete(where="year < 2005") == 0
     with pytest.raises(InputError, match="ids or a filter"):
         c.delete(["7"], where="year > 2000")
+    with pytest.raises(InputError, match="an empty filter"):
+        c.delete(where={})
+    assert len(c) == 30 - len(gone)
+    assert c.delete(where="true") == 30 - len(gone)
+    assert len(c) == 0
 
 
 def test_what_does_not_fit_is_told(made: Collection) -> None:
