@@ -103,7 +103,7 @@ def _corpora(data: Path) -> list[Corpus]:
         made = Collection.create(Path(scratch, "c.rag"), indexes=[BM25(language="en")])
         made.sync(Path(scratch, "docs"))
         analyzer = BM25(language="en").analyzer
-        views = made.snapshot.views
+        views = made.version.views
         passages = count((text for view in views for text in view.columns.index_texts()), analyzer)
         sentences, owners = [], []
         for number, document in enumerate(made):

@@ -70,7 +70,7 @@ def _search() -> dict[str, dict[str, Any]]:
                 collection.add([Document("", id=str(i), title=str(i)) for i in range(N)], vectors={"v": vectors})
                 faiss.omp_set_num_threads(1)
                 context[f"add_seconds_{preset}"] = round(time.perf_counter() - start, 1)
-                searcher: Any = collection.snapshot.searcher("dense")
+                searcher: Any = collection.version.searcher("dense")
                 found = searcher.search(asked, k=K, allow=[None])[1].reshape(-1, K)
                 recall = np.mean([len(set(f) & set(t)) / K for f, t in zip(found.tolist(), truth.tolist(), strict=True)])
                 quality[f"recall_at_10_{preset}"] = round(float(recall), 4)

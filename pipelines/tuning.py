@@ -95,7 +95,7 @@ class _Scorer:
     def __init__(self, measure: Measure, judged: Sequence[Query], qrels: Mapping[str, Mapping[str, int]], on: Searchable) -> None:
         self.measure = measure
         self.qrels = {query.id: qrels[query.id] for query in judged}
-        self.start = Run.of(judged, on.snapshot)
+        self.start = Run.of(judged, on.version)
 
     def __call__(self, stage: Stage) -> NDArray[np.float64]:
         """(Q,) the measure of each query."""

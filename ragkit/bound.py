@@ -17,7 +17,7 @@ class Searchable(Protocol):
     """What a pipeline can be bound to: a collection, by its current snapshot."""
 
     @property
-    def snapshot(self) -> Source: ...
+    def version(self) -> Source: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Bound:
 
     def __call__(self, queries: str | Query | Sequence[str | Query]) -> Run:
         """The run of these questions in the collection's current snapshot."""
-        return compile_pipeline(self.stage)(Run.of(queries, self.collection.snapshot))
+        return compile_pipeline(self.stage)(Run.of(queries, self.collection.version))
 
     def _with(self, other: Any, operator: str) -> Stage:
         if isinstance(other, Bound):

@@ -161,7 +161,7 @@ def index(
         raise
     _emit(
         {**report.to_dict(), **collection.info()},
-        f"{output}: {len(collection)} documents, {collection.snapshot.n_passages} passages",
+        f"{output}: {len(collection)} documents, {collection.version.n_passages} passages",
         as_json,
     )
 
@@ -205,7 +205,7 @@ def sync(collection: Path, folder: Path | None, replace: bool, as_json: bool, qu
     from ragkit.collection import Collection
 
     opened = Collection.open(collection)
-    roots = [folder] if folder else opened.snapshot.manifest.roots
+    roots = [folder] if folder else opened.version.manifest.roots
     if not roots:
         raise InputError(f"{collection} was not made from a folder; name one: ragkit sync {collection} FOLDER")
     report = opened.sync(roots, replace=replace, progress=_progress(quiet))

@@ -38,7 +38,7 @@ def check_index(spec: IndexSpec) -> None:
     with tempfile.TemporaryDirectory(prefix="ragkit-check-") as scratch:
         once = _built(Path(scratch, "once"), spec, [documents])
         grown = _built(Path(scratch, "grown"), spec, [documents[:4], documents[4:5], [], documents[5:]])
-        exact = once.snapshot.searcher(spec.name).exact
+        exact = once.version.searcher(spec.name).exact
         _check_results(once, spec, len(documents))
         _check_filter(once, spec)
         if exact:
@@ -85,7 +85,7 @@ def _search(collection: Collection, spec: IndexSpec, k: int) -> Run:
 
 
 def _check_results(collection: Collection, spec: IndexSpec, n: int) -> None:
-    searcher = collection.snapshot.searcher(spec.name)
+    searcher = collection.version.searcher(spec.name)
     _require(searcher.scale in FLOORS, f"the scale {searcher.scale!r} is not one of {', '.join(FLOORS)}")
     everything = _search(collection, spec, n + 5)
     for q in range(len(everything)):
@@ -107,7 +107,7 @@ def _check_results(collection: Collection, spec: IndexSpec, n: int) -> None:
 
 def _check_filter(collection: Collection, spec: IndexSpec) -> None:
     """Rows that the caller does not allow never come back, and allowed ones take their places."""
-    searcher = collection.snapshot.searcher(spec.name)
+    searcher = collection.version.searcher(spec.name)
     odd = np.arange(len(_TEXTS)) % 2 == 1
     query = [Query("q", "gasket pump valve boiler")]
     _, everything, _ = searcher.search(query, k=20, allow=[None])

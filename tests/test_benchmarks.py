@@ -51,7 +51,7 @@ def test_peers_are_given_the_passages_that_ragkit_indexes(tmp_path: Path) -> Non
         (tmp_path / "docs" / name).write_text(text, encoding="utf-8")
     collection = Collection.create(tmp_path / "c", indexes=[BM25()])
     collection.sync(tmp_path / "docs")
-    indexed = [t for view in collection.snapshot.views for t in view.columns.index_texts()]
+    indexed = [t for view in collection.version.views for t in view.columns.index_texts()]
     assert sorted(indexed) == sorted(p for name, text in texts.items() for p in passages(text, name.removesuffix(".md")))
     assert len(indexed) > len(texts)
 

@@ -34,7 +34,7 @@ class Ourselves:
         return [Found(p.document, "\n".join((p.title, " › ".join(p.path[1:]), p.text)).strip()) for p in found]
 
     def passages(self) -> list[str]:
-        return [text for view in self._collection.snapshot.views for text in view.columns.index_texts()]
+        return [text for view in self._collection.version.views for text in view.columns.index_texts()]
 
     def bytes_on_disk(self) -> int:
         """Size of the collection's files."""

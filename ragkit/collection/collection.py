@@ -104,7 +104,7 @@ class Collection:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     @property
-    def snapshot(self) -> Snapshot:
+    def version(self) -> Snapshot:
         """The version that reading calls use; pinned until `refresh` or a write through this object."""
         return self._snapshot
 

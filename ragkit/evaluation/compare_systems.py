@@ -102,7 +102,7 @@ def compare(
     evaluations = {s.name: evaluate(compared, rankings[s.name], wanted) for s in made}
     values = {name: {m: np.array(list(v.values())) for m, v in e.per_query.items()} for name, e in evaluations.items()}
     scores = _scores(values, first, seed)
-    documents = Documents([on.snapshot if on else None, *(s.source for s in made)])
+    documents = Documents([on.version if on else None, *(s.source for s in made)])
     cutoffs = {m.cutoff for m in wanted if m.cutoff is not None}
     return Comparison(
         systems={

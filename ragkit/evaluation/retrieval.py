@@ -202,7 +202,7 @@ def evaluate_collection(
     pipelines  one or several; the first is the baseline. None takes the collection's default
     others     as for `compare`
     """
-    manifest = collection.snapshot.manifest
+    manifest = collection.version.manifest
     stages, _ = _stages(manifest.default_pipeline if pipelines is None else pipelines, manifest.indexes, check_k(k))
     return _evaluate(
         collection,

@@ -49,13 +49,13 @@ def as_system(name: str, given: GivenSystem, on: Searchable | None, *, k: int, d
         best = given.by_document()
         return System(name, "ready run", given.source, ready=_first(given.to_dict(), k, drop_self), run=best)
     if isinstance(given, Mapping):
-        return System(name, "ready run", on.snapshot if on else None, ready=_first(given, k, drop_self))
+        return System(name, "ready run", on.version if on else None, ready=_first(given, k, drop_self))
     stage, collection = _bound(name, given, on, k)
 
     def search(queries: Sequence[Query]) -> Run:
         return rank_documents(stage, collection, queries, k=k, drop_self=drop_self)
 
-    return System(name, repr(stage), collection.snapshot, search=search)
+    return System(name, repr(stage), collection.version, search=search)
 
 
 def rank_documents(stage: Stage, collection: Searchable, queries: Sequence[Query], *, k: int, drop_self: bool = False) -> Run:
@@ -112,7 +112,7 @@ def _bound(name: str, given: object, on: Searchable | None, k: int) -> tuple[Sta
         raise InputError(f"the system {name!r} is not bound to a collection: give on=collection, or bind it with .on(collection)")
     if isinstance(given, Stage):
         return given, on
-    manifest: Any = getattr(on.snapshot, "manifest", None)
+    manifest: Any = getattr(on.version, "manifest", None)
     stage = named_pipeline(given, manifest.indexes if manifest is not None else ())
     return (replace(stage, k=k) if isinstance(stage, Retrieve) else stage), on
 

@@ -68,12 +68,12 @@ def test_documents_come_back_as_they_were_given(collection: Collection) -> None:
 
 def test_passages_are_exact_spans(collection: Collection) -> None:
     n = 0
-    for view in collection.snapshot.views:
+    for view in collection.version.views:
         for row in range(view.columns.n_passages):
             p = view.columns.passage(row)
             assert p.text == collection.get(p.document).text[p.start : p.end]
             n += 1
-    assert n == collection.snapshot.n_passages > 3
+    assert n == collection.version.n_passages > 3
 
 
 def test_search_and_group_by_document(collection: Collection) -> None:
@@ -160,7 +160,7 @@ def test_upsert_and_delete(collection: Collection) -> None:
 
 def test_versions(collection: Collection, tmp_path: Path) -> None:
     reader = Collection.open(tmp_path / "c")
-    before = reader.snapshot
+    before = reader.version
     collection.delete("cat")
     assert "cat" in reader
     assert [h.id for h in reader.search("mat")] == ["cat"]
@@ -168,10 +168,10 @@ def test_versions(collection: Collection, tmp_path: Path) -> None:
     assert reader.refresh() is False
     assert "cat" not in reader
     assert before.get("cat").id == "cat"  # a pinned version stays whole
-    generation = collection.snapshot.manifest.generation
+    generation = collection.version.manifest.generation
     collection.delete("never there")
     collection.add([])
-    assert collection.snapshot.manifest.generation == generation  # nothing changed: no new version
+    assert collection.version.manifest.generation == generation  # nothing changed: no new version
     run = collection.search(["cats"])
     collection.add([Document("one more", id="more")])
     with pytest.raises(SnapshotMismatch):
@@ -231,7 +231,7 @@ def test_parts_are_built_for_large_segments_only(tmp_path: Path, monkeypatch: py
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"{WORDS[i]} common", id=str(i)) for i in range(3)])
     made.add([Document(f"{WORDS[i]} common", id=str(i)) for i in range(3, 9)])
-    assert [s.indexes for s in made.snapshot.manifest.segments] == [(), ("bm25",)]
+    assert [s.indexes for s in made.version.manifest.segments] == [(), ("bm25",)]
     reopened = Collection.open(tmp_path / "c")
     assert [h.id for h in reopened.search(f"{WORDS[1]} {WORDS[7]}")] == ["1", "7"]
     assert len(reopened.search("common", k=20)) == 9
@@ -241,7 +241,7 @@ def test_a_large_add_makes_several_segments(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(writer, "SEGMENT_TEXT", 100)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"number {i} " + "pad " * 10, id=str(i)) for i in range(10)])
-    assert len(made.snapshot.manifest.segments) > 2
+    assert len(made.version.manifest.segments) > 2
     assert made.search("number 7")[0].id == "7"
 
 
@@ -313,7 +313,7 @@ def test_damage_is_refused(tmp_path: Path) -> None:
     made.delete("dog")
     for path in sorted(p for p in made.folder.rglob("*") if p.is_file() and p.name != "writer.lock"):
         whole = path.read_bytes()
-        if path.name.startswith("manifest") and path.name != made.snapshot.manifest.name:
+        if path.name.startswith("manifest") and path.name != made.version.manifest.name:
             continue
         path.write_bytes(whole[:-1])
         with pytest.raises(CorruptCollectionError, match=path.name):
@@ -334,7 +334,7 @@ def test_altered_postings_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"{w} common", id=w) for w in WORDS])
-    part = made.folder / "segments" / made.snapshot.manifest.segments[0].id / "bm25"
+    part = made.folder / "segments" / made.version.manifest.segments[0].id / "bm25"
     for name, value in (("rows", 2_000_000_000), ("rows", -1), ("indptr", 1 << 40), ("indptr", -5)):
         whole = (part / f"{name}.npy").read_bytes()
         array = np.load(part / f"{name}.npy")
@@ -498,7 +498,7 @@ def test_a_pipeline_of_another_collection_is_refused(collection: Collection, tmp
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
     made = Collection.create(tmp_path / "c")
-    path = made.folder / made.snapshot.manifest.name
+    path = made.folder / made.version.manifest.name
 
     def rewrite(**change: object) -> None:
         content = json.dumps({**json.loads(path.read_bytes()), **change}).encode()
@@ -524,7 +524,7 @@ def test_old_versions_are_dropped_after_their_time(collection: Collection) -> No
     (folder / "segments" / "99999999-000").mkdir()  # left by a writer that died
     drop_old_versions(folder, keep_seconds=0)
     assert [p.name for p in sorted(folder.glob("manifest-*.json"))] == ["manifest-00000004.json", "manifest-00000005.json"]
-    named = {s.id for s in collection.snapshot.manifest.segments}
+    named = {s.id for s in collection.version.manifest.segments}
     assert named <= {p.name for p in (folder / "segments").iterdir()}
     assert not (folder / "segments" / "99999999-000").exists()
     assert Collection.open(folder).get("cat").text == "version 3"
@@ -591,7 +591,7 @@ def test_byte_offsets_follow_code_points(docs: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = Collection.create(Path(scratch, "c"), chunker=Tokens(2, overlap=1))
         made.add([Document(text, id=str(i), title=title) for i, (text, title) in enumerate(docs)])
-        for view in made.snapshot.views:
+        for view in made.version.views:
             for row in range(view.columns.n_passages):
                 p = view.columns.passage(row)
                 assert p.text == docs[int(p.document)][0][p.start : p.end]

@@ -39,9 +39,9 @@ def test_sync_reads_only_what_changed(made: Collection, tmp_path: Path) -> None:
     first = made.sync(docs)
     assert (first.added, first.skipped) == (["a.md", "c.txt", "sub/b.txt"], [])
     assert made.get("sub/b.txt").text == "Bananas are yellow."
-    generation = made.snapshot.manifest.generation
+    generation = made.version.manifest.generation
     assert made.sync(docs).unchanged == ["a.md", "c.txt", "sub/b.txt"]
-    assert made.snapshot.manifest.generation == generation  # nothing changed: no new version
+    assert made.version.manifest.generation == generation  # nothing changed: no new version
 
     (docs / "a.md").write_text("# Apples\n\nApples are green.")
     (docs / "c.txt").unlink()
@@ -182,12 +182,12 @@ def test_what_was_left_out_is_reported_until_the_file_changes(made: Collection, 
     (docs / "rows.jsonl").write_text('{"text": "first"}\nnot json\n')
     age(docs)
     first = made.sync(docs)
-    generation = made.snapshot.manifest.generation
+    generation = made.version.manifest.generation
     for _ in range(2):
         again = made.sync(docs)
         assert sorted(map(str, again.skipped)) == sorted(map(str, first.skipped))
         assert (again.added, again.changed, again.unchanged) == ([], [], ["good.txt", "rows.jsonl"])
-        assert made.snapshot.manifest.generation == generation
+        assert made.version.manifest.generation == generation
     (docs / "bad.txt").write_text("Now it is text.")
     assert made.sync(docs).added == ["bad.txt"]
     small = Collection.create(tmp_path / "d").sync(docs, options=LoadOptions(max_bytes=5))

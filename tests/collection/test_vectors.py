@@ -43,12 +43,12 @@ class Encoded:
 
 def column(made: Collection) -> np.ndarray:  # type: ignore[type-arg]
     """All vectors, in the order of the documents."""
-    views = made.snapshot.views
+    views = made.version.views
     return np.concatenate([v.columns.vectors(_name(made)) for v in views])
 
 
 def _name(made: Collection) -> str:
-    return str(made.snapshot.manifest.indexes["dense"]["fingerprint"])
+    return str(made.version.manifest.indexes["dense"]["fingerprint"])
 
 
 def test_columns_hold_what_the_encoder_gives(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_columns_hold_what_the_encoder_gives(tmp_path: Path) -> None:
     np.testing.assert_array_equal(column(made), expected)
     assert _name(made) == encoder("static").fingerprint
     rows = np.array([3, 400, 7])
-    np.testing.assert_array_equal(made.snapshot.vectors("dense", rows), expected[rows])
+    np.testing.assert_array_equal(made.version.vectors("dense", rows), expected[rows])
 
 
 def test_a_text_is_encoded_once(tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_a_text_is_encoded_once(tmp_path: Path) -> None:
     assert seen.totals[:2] == [3, 1]
     assert sum(seen.totals[2:]) <= 1
     texts = [d.text for d in made]
-    np.testing.assert_array_equal(made.snapshot.vectors("dense", _live_rows(made)), encoder("static").encode_document(texts))
+    np.testing.assert_array_equal(made.version.vectors("dense", _live_rows(made)), encoder("static").encode_document(texts))
 
 
 def _live_rows(made: Collection) -> np.ndarray:  # type: ignore[type-arg]
-    alive = [np.ones(v.columns.n_passages, bool) if v.alive is None else v.alive for v in made.snapshot.views]
+    alive = [np.ones(v.columns.n_passages, bool) if v.alive is None else v.alive for v in made.version.views]
     return np.flatnonzero(np.concatenate(alive))
 
 

@@ -176,7 +176,7 @@ def test_passages_count_by_document(tmp_path: Path, collection: Collection) -> N
     """Collections that cut the same documents otherwise can be compared; those of other documents can't."""
     cut = Collection.create(tmp_path / "cut", indexes=[BM25(language="en")], chunker=Tokens(size=8, overlap=0))
     cut.add([Document(text, id=id, title=id.title()) for id, text in TEXTS.items()])
-    assert cut.snapshot.n_passages > len(cut)
+    assert cut.version.n_passages > len(cut)
     found = compare({"whole": collection.retriever("bm25"), "cut": cut.retriever("bm25")}, QUERIES, QRELS, ["RR", "R@10"])
     assert found.systems["cut"].evaluation.mean["RR"] == 1.0
     texts = found.wins("whole", "R@10", against="cut") + found.losses("whole", "R@10", against="cut")

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def collection(folder: Path, tmp_path: Path) -> Path:
     made = Collection.create(tmp_path / "c.rag", indexes=[BM25(language="en")], chunker=Tokens(size=8, overlap=0))
     made.add(Document(f"{text}. " * 12, id=id) for id, text in CORPUS.items())
-    assert made.snapshot.n_passages > 2 * len(made)
+    assert made.version.n_passages > 2 * len(made)
     return made.folder
 
 

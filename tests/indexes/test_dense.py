@@ -53,7 +53,7 @@ def collection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def test_recall_order_and_scores(collection: Collection) -> None:
-    spec = collection.snapshot.searcher("dense").spec  # type: ignore[attr-defined]
+    spec = collection.version.searcher("dense").spec  # type: ignore[attr-defined]
     run = collection.search(asked(QUESTIONS), k=10)
     truth = cosines(QUESTIONS, VECTORS)
     best = np.argsort(-truth, axis=1, kind="stable")[:, :10]
@@ -71,7 +71,7 @@ def test_recall_order_and_scores(collection: Collection) -> None:
 @pytest.mark.parametrize("k", [1, 10, 150])
 def test_a_filter_leaves_min_k_allowed_hits(collection: Collection, share: float, k: int) -> None:
     allow = np.random.default_rng(int(share * 1e4)).random(N) < share
-    searcher = collection.snapshot.searcher("dense")
+    searcher = collection.version.searcher("dense")
     indptr, rows, scores = searcher.search(asked(QUESTIONS[:5]), k=k, allow=[allow])
     assert np.diff(indptr).tolist() == [min(k, allow.sum())] * 5
     assert allow[rows].all()
@@ -103,9 +103,9 @@ def test_segments_share_what_was_trained(tmp_path: Path) -> None:
     more = clustered(11_000, seed=9)
     made.add([Document("more", id=f"m{i}") for i in range(len(more))], vectors={"v": more})
     made.add([Document("few", id=f"f{i}") for i in range(300)], vectors={"v": more[:300]})
-    entries = made.snapshot.manifest.segments
-    assert [p.index is None for p in made.snapshot.searcher("dense")._parts] == [False, False, True]  # type: ignore[attr-defined]
-    assert [e.models for e in entries] == [made.snapshot.manifest.models] * 3
+    entries = made.version.manifest.segments
+    assert [p.index is None for p in made.version.searcher("dense")._parts] == [False, False, True]  # type: ignore[attr-defined]
+    assert [e.models for e in entries] == [made.version.manifest.models] * 3
     assert len(list((tmp_path / "c" / "models" / "dense").iterdir())) == 1
     everything = np.concatenate([VECTORS, more, more[:300]])
     run = Collection.open(tmp_path / "c").search(asked(more[:20]), k=10)
@@ -225,12 +225,12 @@ def test_a_damaged_faiss_file_is_refused_before_faiss_reads_it(tmp_path: Path) -
 
 def test_an_index_that_can_not_be_trained_yet_is_scanned(tmp_path: Path) -> None:
     made = filled(tmp_path / "c", "IVF64,Flat", clustered(300))  # trained: 300 points are enough for faiss, with a warning
-    assert isinstance(made.snapshot.searcher("dense"), DenseSearcher)
+    assert isinstance(made.version.searcher("dense"), DenseSearcher)
     few = filled(tmp_path / "few", "IVF512,Flat", clustered(300))
-    assert few.snapshot.searcher("dense").exact
+    assert few.version.searcher("dense").exact
     assert few.search(asked(QUESTIONS[:1]), k=3).rows.shape == (3,)
     few.add([Document("x", id=f"x{i}") for i in range(N)], vectors={"v": VECTORS})
-    assert not few.snapshot.searcher("dense").exact  # the second segment had enough
+    assert not few.version.searcher("dense").exact  # the second segment had enough
 
 
 def test_sizes_of_presets() -> None:
@@ -251,4 +251,4 @@ def test_diverse_hits_by_vectors(tmp_path: Path) -> None:
     assert spread[:2] != [1, 0]
     lexical = Collection.create(tmp_path / "b", indexes=[BM25()])
     with pytest.raises(InputError, match="the index 'bm25' holds no vectors"):
-        lexical.snapshot.vectors("bm25", np.zeros(1, np.int64))
+        lexical.version.vectors("bm25", np.zeros(1, np.int64))
