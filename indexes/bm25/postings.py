@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ragkit.collection.files import save_array, save_batch
 from ragkit.errors import CorruptCollectionError
 from ragkit.indexes.kernels.postings import document_frequencies, find_bytes, invert
 from ragkit.text import Analyzer, count
@@ -91,11 +92,9 @@ class Postings:
 
     def save(self, folder: Path) -> None:
         """Write terms.arrow and one .npy an array."""
-        batch = pa.RecordBatch.from_pydict({"term": self.terms.column})
-        with pa.OSFile(str(folder / "terms.arrow"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-            writer.write_batch(batch)
+        save_batch(folder / "terms.arrow", pa.RecordBatch.from_pydict({"term": self.terms.column}))
         for name in _ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path, n_rows: int) -> Postings:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.collection.files import NewFile
 from ragkit.errors import CorruptCollectionError, InputError
 
 _TRAIN_ROWS = 256
@@ -58,17 +59,22 @@ def train(factory: str, vectors: NDArray[np.float32], path: Path) -> bool:
         if "training points" in str(exc) or "nx >= k" in str(exc):
             return False
         raise InputError(f"faiss can't train {factory!r} on {len(vectors)} vectors ({_reason(exc)}); choose another factory") from exc
-    faiss.write_index(index, str(path))
+    _write(index, path)
     return True
 
 
 def build(trained: Path, vectors: NDArray[np.float32], path: Path) -> None:
     """Write an index of these vectors."""
-    import faiss
-
     index = _read(trained)
     index.add(np.ascontiguousarray(vectors))
-    faiss.write_index(index, str(path))
+    _write(index, path)
+
+
+def _write(index: Any, path: Path) -> None:
+    import faiss
+
+    with NewFile(path) as f:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(f.write, 1 << 20))
 
 
 def read(path: Path, nprobe: int, ef_search: int) -> Any:

@@ -1,8 +1,22 @@
 """The collection on disk: segments of columns, versions, commits, and the API over them."""
 
+from ragkit.collection.check import CheckReport, Damage, check
 from ragkit.collection.collection import Collection
+from ragkit.collection.compaction import CompactReport
 from ragkit.collection.home import open_folder
+from ragkit.collection.repair import RepairReport, repair
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.sync import SyncReport
 
-__all__ = ["Collection", "Snapshot", "SyncReport", "open_folder"]
+__all__ = [
+    "CheckReport",
+    "Collection",
+    "CompactReport",
+    "Damage",
+    "RepairReport",
+    "Snapshot",
+    "SyncReport",
+    "check",
+    "open_folder",
+    "repair",
+]

@@ -5,6 +5,7 @@ One writer at a time, any number of readers; every call that changes something i
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,17 +18,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ragkit.bound import Bound
+from ragkit.collection.backup import copy_version
+from ragkit.collection.check import CheckReport, check
+from ragkit.collection.compaction import CompactReport
+from ragkit.collection.export import export
 from ragkit.collection.files import sync_folder as fsync_folder
 from ragkit.collection.lock import writer_lock
-from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, live, publish
+from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, pointer, publish
+from ragkit.collection.merging import all_of, due
+from ragkit.collection.repair import RepairReport, repair
+from ragkit.collection.retention import drop_orphans
+from ragkit.collection.retention import purge as remove_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.snapshot import Snapshot
-from ragkit.collection.writer import Commit, add_all
-from ragkit.errors import CollectionExistsError, InputError
+from ragkit.collection.writer import SEGMENT_TEXT, Commit, add_all
+from ragkit.errors import Cancelled, CollectionExistsError, CorruptCollectionError, InputError
 from ragkit.filters import Filter, as_filter
 from ragkit.hits import Hits
 from ragkit.named import named_pipeline
-from ragkit.progress import Progress
+from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker, IndexSpec, Reader
 from ragkit.registry import resolve
 from ragkit.run import Run
@@ -39,18 +48,24 @@ if TYPE_CHECKING:
     from ragkit.collection.sync import SyncReport
     from ragkit.loaders import LoadOptions
 
+_log = logging.getLogger(__name__)
+
 DocumentLike = Document | str | Mapping[str, Any]
 FilterLike = Filter | str | Mapping[str, Any]
 
 
 class Collection:
-    """An open collection; make one with `create` or `open`. Safe to share between threads."""
+    """An open collection; make one with `create` or `open`. Safe to share between threads.
 
-    def __init__(self, folder: Path, *, lock_timeout: float = 10.0) -> None:
-        self.folder, self.lock_timeout = folder.absolute(), lock_timeout  # whatever the working folder becomes
+    lock_timeout  seconds that a write waits for another writer
+    auto_merge    whether a write merges small segments where there are many, after its commit; `compact` merges all
+    """
+
+    def __init__(self, folder: Path, *, lock_timeout: float = 10.0, auto_merge: bool = True) -> None:
+        self.folder, self.lock_timeout, self.auto_merge = folder.absolute(), lock_timeout, auto_merge  # whatever the working folder becomes
         self.last_sync: SyncReport | None = None
         self._mutex = RLock()
-        self._snapshot = Snapshot.open(self.folder, live(folder))
+        self._snapshot = Snapshot.live(self.folder)
 
     @classmethod
     def create(
@@ -111,11 +126,9 @@ class Collection:
     def refresh(self) -> bool:
         """Move to the live version; True if it is a newer one."""
         with self._mutex:
-            manifest = live(self.folder)
-            mine = self._snapshot.manifest
-            if (manifest.uuid, manifest.generation) == (mine.uuid, mine.generation):
+            if pointer(self.folder) == self._snapshot.pointer:
                 return False
-            self._snapshot = Snapshot.open(self.folder, manifest, self._snapshot)
+            self._snapshot = Snapshot.live(self.folder, self._snapshot)
             return True
 
     def __len__(self) -> int:
@@ -243,22 +256,102 @@ class Collection:
         """Counts, sizes and settings as plain JSON."""
         return self._snapshot.info()
 
+    def check(self, *, quick: bool = False, progress: Progress = False) -> CheckReport:
+        """Whether every file of the live version is what was written, by its sha256; quick: by its size alone.
+
+        For a collection that can't be opened: `ragkit.collection.check`, or ``ragkit check FOLDER``.
+        """
+        return check(self.folder, quick=quick, progress=progress)
+
+    def snapshot(self, path: str | Path, *, progress: Progress = False) -> Path:
+        """Copy the live version into a new folder, as a collection of its own; others may write meanwhile. Returns the folder.
+
+        Every file is verified as it is copied, and the copy becomes a collection in its last step.
+        """
+        target = Path(path)
+        while True:
+            self.refresh()
+            try:
+                copy_version(self._snapshot, target, progress=progress)
+                return target
+            except CorruptCollectionError:
+                if not self.refresh():
+                    raise  # else a writer has removed a file of that version: begin again with the next
+
+    def export(self, path: str | Path, *, where: FilterLike | None = None, progress: Progress = False) -> int:
+        """Write the documents, or those for which a filter holds, to a new .jsonl or .parquet file; returns how many."""
+        return export(self._snapshot, Path(path), where=as_filter(where), progress=progress)
+
+    def repair(self, *, progress: Progress = False) -> RepairReport:
+        """Make anew what is damaged and can be derived from the documents; see `ragkit.collection.repair`."""
+        with self._mutex:
+            report = repair(self.folder, lock_timeout=self.lock_timeout, progress=progress)
+            self.refresh()
+            return report
+
     # --- writing ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _commit(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
-        """A commit on the live version under the writer's lock; published if the block ends well."""
-        with self._mutex, writer_lock(self.folder, self.lock_timeout):
+    def _writing(self) -> Iterator[None]:
+        """The writer's lock, on the live version; what a writer that died has left behind is cleared away."""
+        with self._mutex, writer_lock(self.folder, self.lock_timeout) as owner_died:
             self.refresh()
-            commit = Commit(self.folder, self._snapshot, progress, roots)
-            try:
+            if owner_died:
+                drop_orphans(self.folder)
+            yield
+
+    @contextmanager
+    def _publishing(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
+        """A commit on the live version, under the lock; published if the block ends well."""
+        commit = Commit(self.folder, self._snapshot, progress, roots)
+        try:
+            yield commit
+            commit.publish()
+        except BaseException:
+            commit.abandon()
+            raise
+        self.refresh()
+
+    @contextmanager
+    def _commit(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
+        """A commit with all that belongs to it: the lock before, and after it the merging that has become due."""
+        with self._writing():
+            with self._publishing(progress, roots) as commit:
                 yield commit
-                manifest = commit.publish()
-            except BaseException:
-                commit.abandon()
-                raise
-            if manifest is not self._snapshot.manifest:
-                self._snapshot = Snapshot.open(self.folder, manifest, self._snapshot)
+            if self.auto_merge:
+                self._merge_due(progress)
+
+    def _merge_due(self, progress: Progress) -> None:
+        """Merge what is worth it; what was committed before stays committed, whatever happens here."""
+        try:
+            while runs := due(self._snapshot.manifest, SEGMENT_TEXT):
+                merged = sum(map(len, runs))
+                with self._publishing(progress) as commit:
+                    for run in runs:
+                        commit.merge(run)
+                _log.info("%s: %d of its segments were merged, it has %d now", self.folder, merged, len(self._snapshot.views))
+        except (OSError, Cancelled) as exc:
+            _log.warning("%s: segments could not be merged (%s); a later commit tries again", self.folder, exc)
+
+    def compact(self, *, purge: bool = False, progress: Progress = False) -> CompactReport:
+        """Rewrite the collection in as few segments as possible, without deleted documents, in one commit; says what that saved.
+
+        purge  remove older versions at once, and with them all that was deleted; who still reads one gets SnapshotGone.
+               Without it they stay readable for ten minutes
+        """
+        with self._writing():
+            before = self._snapshot.manifest
+            with self._publishing(progress) as commit:
+                runs = all_of(before, SEGMENT_TEXT)
+                with track("merging segments", len(runs), progress) as tracker:
+                    for run in runs:
+                        commit.merge(run)
+                        tracker.advance()
+            if purge:
+                remove_old_versions(self.folder, self._snapshot.manifest.generation)
+            else:
+                drop_orphans(self.folder)
+            return CompactReport.of(self.folder, before, self._snapshot.manifest)
 
     def add(
         self, documents: Iterable[DocumentLike], *, vectors: Mapping[str, ArrayLike] | None = None, progress: Progress = False

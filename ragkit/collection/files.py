@@ -7,11 +7,76 @@ synced before ``CURRENT`` is swapped; having one place for it makes that order t
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ragkit.errors import CorruptCollectionError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from _typeshed import ReadableBuffer
+
+
+class NewFile(io.RawIOBase):
+    """A file being written: every byte goes through `os.write`, and none is lost where that takes fewer than it was given.
+
+    NumPy, Arrow and faiss write through it too. None of them is given a mapped file to fill: on a full disk a store into
+    a mapping kills the process, while a write raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """All of the data, at the end of the file; raises OSError where the disk is full or broken."""
+        left = memoryview(data).cast("B")
+        total = len(left)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        return total
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        """Give the file back; it is not flushed to the device by this, see `sync_tree`."""
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a new .npy file."""
+    with NewFile(path) as f:
+        np.save(f, array, allow_pickle=False)
+
+
+def save_rows(path: Path, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Write a new .npy file of that shape whose rows come in blocks."""
+    with NewFile(path) as f:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(f, header)
+        for block in blocks:
+            if len(block):
+                f.write(np.ascontiguousarray(block, dtype).data)
+
+
+def save_batch(path: Path, batch: pa.RecordBatch) -> None:
+    """Write a new Arrow file of one batch."""
+    import pyarrow as pa
+
+    with NewFile(path) as f, pa.ipc.new_file(f, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def sync_file(path: Path) -> None:
@@ -32,9 +97,8 @@ def sync_folder(path: Path) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a new file and flush it; its folder still has to be synced."""
-    with open(path, "wb") as f:
+    with NewFile(path) as f:
         f.write(content)
-        f.flush()
         os.fsync(f.fileno())
 
 
@@ -63,6 +127,21 @@ def sha256_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sealed(words: str) -> bytes:
+    """A line with a digest of itself at its end, so that a flipped bit in it is noticed; see `unsealed`.
+
+    >>> unsealed(sealed("a b")), unsealed(sealed("a b").replace(b"a", b"c")), unsealed(b"")
+    ('a b', None, None)
+    """
+    return f"{words} {sha256_bytes(words.encode())[:8]}\n".encode()
+
+
+def unsealed(line: bytes) -> str | None:
+    """The words of a sealed line; None if it is not whole."""
+    words = line.rpartition(b" ")[0].decode("ascii", "replace")
+    return words if line == sealed(words) else None
+
+
 def check_size(path: Path, size: int) -> None:
     """Raise CorruptCollectionError unless the file is there with exactly this many bytes."""
     try:
@@ -75,9 +154,8 @@ def check_size(path: Path, size: int) -> None:
 
 def inside(root: Path, names: Iterable[str]) -> None:
     """Raise CorruptCollectionError if a stored name would lead out of its folder."""
-    for name in names:
-        parts = Path(name).parts
-        if not parts or Path(name).is_absolute() or ".." in parts:
+    for name in names:  # POSIX paths, as the writer made them; a drive or a backslash is Windows' way out
+        if not name or name[0] == "/" or "\\" in name or ":" in name or ".." in name.split("/"):
             raise CorruptCollectionError(
                 f"{root}: the manifest names {name!r}, which is outside the collection; do not use this collection"
             )

@@ -20,8 +20,8 @@ from ragkit.errors import LockedError
 
 
 @contextmanager
-def writer_lock(folder: Path, timeout: float) -> Iterator[None]:
-    """Hold the collection for writing; raises LockedError after `timeout` seconds."""
+def writer_lock(folder: Path, timeout: float) -> Iterator[bool]:
+    """Hold the collection for writing; raises LockedError after `timeout` seconds. True if the last owner died holding it."""
     lock = FileLock(folder / "writer.lock")
     owner = folder / "writer.json"
     try:
@@ -29,8 +29,9 @@ def writer_lock(folder: Path, timeout: float) -> Iterator[None]:
     except Timeout:
         raise LockedError(f"{folder} is being written by {_owner(owner)}; waited {timeout:g} s: try again when it is done") from None
     try:
+        died = owner.exists()
         owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        yield
+        yield died
     finally:
         owner.unlink(missing_ok=True)
         lock.release()

@@ -7,13 +7,14 @@ last step of a commit. A manifest lists every file of its version with size and 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ragkit.collection.files import inside, replace_file, sha256_bytes, sync_folder, write_file
+from ragkit.collection.files import inside, replace_file, sealed, sha256_bytes, sync_folder, unsealed, write_file
 from ragkit.encoders.settings import ENGLISH_MODELS
 from ragkit.errors import CorruptCollectionError, NotACollectionError, UnsupportedVersionError
 from ragkit.spec import one_line
@@ -21,6 +22,7 @@ from ragkit.spec import one_line
 FORMAT = "ragkit.collection"
 VERSION = 1
 CURRENT = "CURRENT"
+POINTER = re.compile(r"manifest-\d+\.json [0-9a-f]{64}")
 INDEX_TEXT = "{title}\n{headings}\n{text}"
 
 
@@ -112,7 +114,12 @@ def publish(folder: Path, manifest: Manifest) -> None:
     content = (manifest.model_dump_json(by_alias=True, indent=1) + "\n").encode()
     write_file(folder / manifest.name, content)
     sync_folder(folder)
-    replace_file(folder / CURRENT, f"{manifest.name} {sha256_bytes(content)}\n".encode())
+    point_to(folder, manifest.name, content)
+
+
+def point_to(folder: Path, name: str, content: bytes) -> None:
+    """Make the manifest of this name and content the live one."""
+    replace_file(folder / CURRENT, sealed(f"{name} {sha256_bytes(content)}"))
 
 
 def is_collection(folder: Path) -> bool:
@@ -120,25 +127,35 @@ def is_collection(folder: Path) -> bool:
     return (folder / CURRENT).is_file()
 
 
-def live(folder: Path) -> Manifest:
-    """The live version; raises NotACollectionError, CorruptCollectionError or UnsupportedVersionError."""
+def pointer(folder: Path) -> str:
+    """What CURRENT says: the name of the live manifest and its sha256; raises NotACollectionError or CorruptCollectionError."""
     try:
-        line = (folder / CURRENT).read_text("ascii")
+        said = unsealed((folder / CURRENT).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise NotACollectionError(
             f"{folder} holds no collection; make one with ragkit.Collection.create(path) or `ragkit index FOLDER -o {folder}`"
         ) from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise CorruptCollectionError(f"{folder / CURRENT} can't be read ({exc}); restore it from a backup") from exc
-    pointer = line.split()
-    if len(pointer) != 2 or not line.endswith("\n") or Path(pointer[0]).name != pointer[0]:
-        raise CorruptCollectionError(f"{folder / CURRENT} does not name a manifest and its sha256; restore it from a backup")
-    path = folder / pointer[0]
+    except OSError as exc:
+        raise CorruptCollectionError(f"{folder / CURRENT} can't be read ({exc.strerror}); restore it from a backup") from exc
+    if said is None or not POINTER.fullmatch(said):
+        raise CorruptCollectionError(f"{folder / CURRENT} was cut or altered; run `ragkit repair {folder}`, or restore it from a backup")
+    return said
+
+
+def live(folder: Path) -> Manifest:
+    """The live version; raises NotACollectionError, CorruptCollectionError or UnsupportedVersionError."""
+    return named(folder, pointer(folder))
+
+
+def named(folder: Path, said: str) -> Manifest:
+    """The version that CURRENT names."""
+    name, digest = said.split()
+    path = folder / name
     try:
         content = path.read_bytes()
     except OSError as exc:
         raise CorruptCollectionError(f"{path}, the live manifest, can't be read ({exc.strerror}); restore it from a backup") from exc
-    if sha256_bytes(content) != pointer[1]:
+    if sha256_bytes(content) != digest:
         raise CorruptCollectionError(f"{path} was altered: its sha256 is not the one in CURRENT; restore it from a backup")
     return parse(path, content)
 

@@ -1,50 +1,96 @@
-"""Old versions: how long a superseded version stays readable.
+"""What a writer removes: superseded versions after their time, and what killed writers left behind.
 
 The last two versions stay, and any that was replaced less than ten minutes ago, so that a reader which
-had it open can finish; then the manifest goes, and every file that no remaining manifest names.
+had it open can finish; then the manifest goes, and every file that no remaining manifest names. Versions follow one
+another, and a name is never used twice: what a version needs that its successor does not, nobody needs after it.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from ragkit.collection.manifest import Manifest, parse
+from ragkit.collection import staging
+from ragkit.collection.files import replace_file, sealed
+from ragkit.collection.manifest import Manifest, live, parse
+from ragkit.collection.purged import PURGED
 from ragkit.errors import CollectionError
 
 KEEP_VERSIONS = 2
 KEEP_SECONDS = 600.0
 
 
-def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS) -> None:
+def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS, keep_versions: int = KEEP_VERSIONS) -> None:
     """Remove superseded versions; call it under the writer's lock, after a version was published."""
     paths = sorted(folder.glob("manifest-*.json"))
     now = time.time()
-    replaced = {p: following.stat().st_mtime for p, following in pairwise(paths)}
-    old = [p for p in paths[:-KEEP_VERSIONS] if now - replaced[p] >= keep_seconds]
+    old: list[Path] = []
+    for path, following in pairwise(paths[: len(paths) - keep_versions + 1]):
+        if now - following.stat().st_mtime < keep_seconds:  # when it was replaced
+            break
+        old.append(path)
     if not old:
         return
     try:
-        kept = [parse(p, p.read_bytes()) for p in paths if p not in old]
+        dropped = [parse(p, p.read_bytes()) for p in old]
+        kept = parse(paths[len(old)], paths[len(old)].read_bytes())
     except CollectionError:
         return  # a damaged manifest names files that can't be known: nothing is removed until it is repaired
     for path in old:
         path.unlink()
-    _drop_unnamed(folder, kept)
+    _remove(folder, set().union(*map(_places, dropped)) - _places(kept))
 
 
-def _drop_unnamed(folder: Path, kept: list[Manifest]) -> None:
-    segments = {s.id for m in kept for s in m.segments}
-    for path in (folder / "segments").iterdir():
-        if path.name not in segments:
+def purge(folder: Path, generation: int) -> None:
+    """Remove all versions before this one, the live one, at once; who reads them is told so."""
+    replace_file(folder / PURGED, sealed(str(generation)))
+    drop_old_versions(folder, keep_seconds=0, keep_versions=1)
+    drop_orphans(folder)
+
+
+def drop_orphans(folder: Path) -> None:
+    """Remove what no version names and no interrupted run has finished: the work of writers that died; call it under the lock."""
+    generation = live(folder).generation
+    manifests = []
+    for path in sorted(folder.glob("manifest-*.json")):
+        try:
+            manifest = parse(path, path.read_bytes())
+        except CollectionError:
+            if _generation(path) <= generation:
+                return  # damaged, see above
+            manifest = None  # cut while it was written
+        if manifest is None or manifest.generation > generation:
+            path.unlink()  # written and never made the live one
+        else:
+            manifests.append(manifest)
+    named = set().union(*map(_places, manifests))
+    for staged in staging.names(folder):
+        named |= {f"segments/{staged.entry.id}", *(f"models/{n}/{v}" for n, v in staged.after.models.items())}
+    there = [*(folder / "segments").iterdir(), *(folder / "deletes").iterdir(), *(folder / "models").glob("*/*")]
+    _remove(folder, {p.relative_to(folder).as_posix() for p in there} - named)
+    for path in folder.glob("*.new"):
+        path.unlink()
+
+
+def _generation(path: Path) -> int:
+    digits = path.stem.removeprefix("manifest-")
+    return int(digits) if digits.isdigit() else 0
+
+
+def _places(manifest: Manifest) -> set[str]:
+    """Folders of segments and of what they share, and bitmaps, that a version needs; relative POSIX paths."""
+    models = {(n, v) for of_one in (manifest.models, *(s.models for s in manifest.segments)) for n, v in of_one.items()}
+    found = {f"segments/{s.id}" for s in manifest.segments} | {f"models/{n}/{v}" for n, v in models}
+    return found | {s.deletes for s in manifest.segments if s.deletes}
+
+
+def _remove(folder: Path, places: Iterable[str]) -> None:
+    for place in sorted(places):
+        path = folder / place
+        if path.is_dir():
             shutil.rmtree(path)
-    deletes = {s.deletes for m in kept for s in m.segments}
-    for path in (folder / "deletes").iterdir():
-        if path.relative_to(folder).as_posix() not in deletes:
-            path.unlink()
-    models = {(n, v) for m in kept for of_one in (m.models, *(s.models for s in m.segments)) for n, v in of_one.items()}
-    for path in (folder / "models").glob("*/*"):
-        if (path.parent.name, path.name) not in models:
-            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ made of the indexed texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -19,10 +19,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ragkit.collection.files import save_batch
 from ragkit.collection.schema import Schema, arrow_type
 from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.types import Document, Passage, Span
 
+DOCUMENTS, PASSAGES = "documents.arrow", "passages.arrow"
+KEYS = "keys.npy"
+"""Hashes of the indexed texts, in the folder of the vectors."""
 META = "meta."
 OWN_FIELDS = ("id", "title", "source")
 """Columns that filters can name, where no metadata field has their name."""
@@ -85,9 +89,8 @@ class SegmentBuffer:
         folder.mkdir(parents=True)
         documents = self._documents(schema)
         passages = self._passages()
-        for name, table in (("documents.arrow", documents), ("passages.arrow", passages)):
-            with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                writer.write_batch(table)
+        save_batch(folder / DOCUMENTS, documents)
+        save_batch(folder / PASSAGES, passages)
         return documents.num_rows, passages.num_rows
 
     def _documents(self, schema: Schema) -> pa.RecordBatch:
@@ -147,11 +150,12 @@ class SegmentColumns:
         index_text: str,
         folder: Path,
         models: Mapping[str, Path] = MappingProxyType({}),
+        hidden: Container[str] = (),
     ) -> None:
         self.id, self.index_text = id, index_text
         self.models = models
         self._folder = folder
-        self._documents, self._passages = documents, passages
+        self.documents, self.passages = documents, passages
         self.n_documents, self.n_passages = documents.num_rows, passages.num_rows
         numbers = {n: passages.column(n).to_numpy(zero_copy_only=True) for n in ("document", "start", "end", "byte_start", "byte_end")}
         self.document_of: NDArray[np.int32] = numbers["document"]
@@ -165,21 +169,28 @@ class SegmentColumns:
         _, offsets, self._text_bytes = self._text.buffers()
         self._text_offsets = np.frombuffer(offsets, np.int64) if documents.num_rows else np.zeros(1, np.int64)
         self._meta_names = [n for n in documents.schema.names if n.startswith(META)]
+        self._hidden = hidden
         self._rows: dict[str, int] | None = None
         self._memo: dict[Any, Any] = {}
         self._lock = RLock()
 
     @classmethod
-    def open(cls, folder: Path, index_text: str, models: Mapping[str, Path] = MappingProxyType({})) -> SegmentColumns:
-        """Map a segment's two tables; models names, by index, the folder of what its segments share."""
+    def open(
+        cls, folder: Path, index_text: str, models: Mapping[str, Path] = MappingProxyType({}), hidden: Container[str] = ()
+    ) -> SegmentColumns:
+        """Map a segment's two tables.
+
+        models  by index, the folder of what its segments share
+        hidden  file names of vectors to do without, because they are damaged
+        """
         batches = []
-        for name in ("documents.arrow", "passages.arrow"):
+        for name in (DOCUMENTS, PASSAGES):
             try:
                 reader = pa.ipc.open_file(pa.memory_map(str(folder / name)))
                 batches.append(reader.get_batch(0))
             except (pa.ArrowException, OSError) as exc:
                 raise CorruptCollectionError(f"{folder / name} is not a readable Arrow file ({exc}); restore it from a backup") from exc
-        return cls(folder.name, batches[0], batches[1], index_text, folder, models)
+        return cls(folder.name, batches[0], batches[1], index_text, folder, models, hidden)
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` gave the first time for this key: what indexes derive from an immutable segment is derived once."""
@@ -190,7 +201,14 @@ class SegmentColumns:
 
     def has_vectors(self, column: str) -> bool:
         """Whether the segment holds a vector column of this name."""
-        return (self._folder / "vectors" / f"{column}.npy").is_file()
+        return self._has(f"{column}.npy")
+
+    def has_text_keys(self) -> bool:
+        """Whether the segment holds the hashes of its indexed texts."""
+        return self._has(KEYS)
+
+    def _has(self, name: str) -> bool:
+        return name not in self._hidden and (self._folder / "vectors" / name).is_file()
 
     def vectors(self, column: str) -> NDArray[np.float32]:
         """The mapped vectors of a column: float32 (passages, dim)."""
@@ -199,7 +217,7 @@ class SegmentColumns:
 
     def text_keys(self) -> NDArray[np.uint64]:
         """(passages, 2) hashes of the indexed texts; there where the segment holds vectors."""
-        return self._load("keys.npy", np.uint64)
+        return self._load(KEYS, np.uint64)
 
     def _load(self, name: str, kind: type[np.generic]) -> NDArray[Any]:
         path = self._folder / "vectors" / name
@@ -214,30 +232,34 @@ class SegmentColumns:
     def row_of(self, id: str) -> int | None:
         """Row of the document with this id, dead or alive."""
         if self._rows is None:
-            self._rows = {name: row for row, name in enumerate(self._documents.column("id").to_pylist())}
+            self._rows = {name: row for row, name in enumerate(self.documents.column("id").to_pylist())}
         return self._rows.get(id)
 
     def column(self, name: str) -> pa.Array:
         """A stored document column by its name."""
-        return self._documents.column(name)
+        return self.documents.column(name)
 
     def field(self, name: str, kind: str) -> pa.Array | None:
         """A metadata field of each document as its type is now, else the document's own column; None where no document has it."""
         stored = META + name if META + name in self._meta_names else name if name in OWN_FIELDS else None
-        column = None if stored is None else self._documents.column(stored)
-        return column if column is None or column.type == arrow_type(kind) else column.cast(arrow_type(kind))
+        column = None if stored is None else self.documents.column(stored)
+        return column if column is None or column.type == arrow_type(kind) else column.cast(arrow_type(kind), safe=False)
+
+    def vector_columns(self) -> list[str]:
+        """Names of the vector columns that the segment holds."""
+        return sorted(p.stem for p in (self._folder / "vectors").glob("*.npy") if p.name != KEYS and p.name not in self._hidden)
 
     def document_id(self, row: int) -> str:
-        return str(self._documents.column("id")[row].as_py())
+        return str(self.documents.column("id")[row].as_py())
 
     def meta(self, row: int) -> dict[str, Any]:
         """Metadata of a document; absent fields are left out."""
-        values = ((n[len(META) :], self._documents.column(n)[row].as_py()) for n in self._meta_names)
+        values = ((n[len(META) :], self.documents.column(n)[row].as_py()) for n in self._meta_names)
         return {n: v for n, v in values if v is not None}
 
     def document(self, row: int) -> Document:
         """A whole document, as it was given less its section headings."""
-        get = {n: self._documents.column(n)[row].as_py() for n in ("id", "title", "text", "source", "body_start", "page_starts")}
+        get = {n: self.documents.column(n)[row].as_py() for n in ("id", "title", "text", "source", "body_start", "page_starts")}
         return Document(**{**get, "page_starts": tuple(get["page_starts"])}, meta=self.meta(row))
 
     def text(self, row: int) -> str:
@@ -249,23 +271,23 @@ class SegmentColumns:
     def passage(self, row: int) -> Passage:
         """A passage with its document's id, title and metadata."""
         doc = int(self.document_of[row])
-        pages = self._documents.column("page_starts")[doc].as_py()
+        pages = self.documents.column("page_starts")[doc].as_py()
         start = int(self.starts[row])
         return Passage(
             text=self.text(row),
             document=self.document_id(doc),
             start=start,
             end=int(self.ends[row]),
-            title=str(self._documents.column("title")[doc].as_py()),
+            title=str(self.documents.column("title")[doc].as_py()),
             headings=tuple(self._headings[row].as_py()),
             meta=self.meta(doc),
-            source=str(self._documents.column("source")[doc].as_py()),
+            source=str(self.documents.column("source")[doc].as_py()),
             page=page_of(pages, start),
         )
 
     def index_texts(self) -> Iterator[str]:
         """What is indexed of each passage, in row order: title, heading path and text by the collection's template."""
-        titles = self._documents.column("title").to_pylist()
+        titles = self.documents.column("title").to_pylist()
         headings = self._headings.to_pylist()
         for row in range(self.n_passages):
             title, path = titles[self.document_of[row]], headings[row]

@@ -5,8 +5,9 @@ Rows count through the segments in their order; a row never means another passag
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.collection.files import check_size
-from ragkit.collection.manifest import Manifest, SegmentEntry, live
+from ragkit.collection.manifest import Manifest, SegmentEntry, named, pointer
+from ragkit.collection.purged import PURGED, purged_below
 from ragkit.collection.segment import OWN_FIELDS, SegmentColumns
 from ragkit.digests import sha256_file
 from ragkit.errors import CorruptCollectionError, InputError, NotACollectionError, SnapshotGone, UnknownNameError
@@ -61,8 +63,9 @@ class IndexPart:
 class Snapshot:
     """One version of a collection, open for reading; safe to share between threads."""
 
-    def __init__(self, folder: Path, manifest: Manifest, views: Sequence[SegmentView]) -> None:
-        self.folder, self.manifest, self.views = folder, manifest, tuple(views)
+    def __init__(self, folder: Path, manifest: Manifest, views: Sequence[SegmentView], pointer: str) -> None:
+        self.folder, self.manifest, self.views, self.pointer = folder, manifest, tuple(views), pointer
+        self._purged = str(folder / PURGED)
         self.bases = np.concatenate(([0], np.cumsum([v.columns.n_passages for v in views]))).astype(np.int64)
         self._document_bases = np.concatenate(([0], np.cumsum([v.columns.n_documents for v in views]))).astype(np.int64)
         self._alive: tuple[Bitmap | None, ...] = tuple(v.alive for v in views)
@@ -72,30 +75,47 @@ class Snapshot:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest, before: Snapshot | None = None) -> Snapshot:
-        """Map a version's files, reusing what an earlier snapshot of the same collection has checked and mapped.
+    def live(cls, folder: Path, before: Snapshot | None = None) -> Snapshot:
+        """Map the live version's files, reusing what an earlier snapshot of the same collection has checked and mapped.
 
         Sizes of all files are checked first, so a cut file is refused before it is mapped.
         """
+        while True:
+            said = pointer(folder)
+            try:
+                return cls._mapped(folder, said, before)
+            except CorruptCollectionError:
+                if pointer(folder) == said:
+                    raise  # else a purge removed that version just now
+
+    @classmethod
+    def without(cls, folder: Path, damaged: Set[str]) -> Snapshot:
+        """The live version, to be repaired: damaged files, named as the manifest does, are neither checked nor read."""
+        return cls._mapped(folder, pointer(folder), None, damaged)
+
+    @classmethod
+    def _mapped(cls, folder: Path, said: str, before: Snapshot | None, damaged: Set[str] = frozenset()) -> Snapshot:
+        manifest = named(folder, said)
         if before is not None and before.manifest.uuid != manifest.uuid:  # another collection was made in its place
             before = None
         checked = before.manifest.files if before else {}
         for name, entry in manifest.files.items():
-            if checked.get(name) != entry:
+            if checked.get(name) != entry and name not in damaged:
                 check_size(folder / name, entry.size)
         known = {v.entry.id: v.columns for v in before.views} if before else {}
         views = []
         for segment in manifest.segments:
             path = folder / "segments" / segment.id
             models = {n: folder / "models" / n / version for n, version in segment.models.items()}
-            columns = known.get(segment.id) or SegmentColumns.open(path, manifest.index_text, models)
+            hidden = {n.rpartition("/")[2] for n in damaged if n.startswith(f"segments/{segment.id}/vectors/")}
+            columns = known.get(segment.id) or SegmentColumns.open(path, manifest.index_text, models, hidden)
             if (columns.n_documents, columns.n_passages) != (segment.documents, segment.passages):
                 raise CorruptCollectionError(
                     f"{path} holds {columns.n_documents} documents and {columns.n_passages} passages where the manifest says "
                     f"{segment.documents} and {segment.passages}; restore it from a backup"
                 )
             views.append(SegmentView(columns, segment, path, _live(folder, segment)))
-        return cls(folder, manifest, views)
+        return cls(folder, manifest, views, said)
 
     @property
     def key(self) -> str:
@@ -120,9 +140,11 @@ class Snapshot:
             yield self.views[segment], row - int(self.bases[segment])
 
     def passages(self, rows: NDArray[np.int64]) -> list[Passage]:
+        self._refuse_purged()
         return [view.columns.passage(row) for view, row in self._locate(rows)]
 
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        self._refuse_purged()
         return [view.columns.text(row) for view, row in self._locate(rows)]
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
@@ -152,6 +174,7 @@ class Snapshot:
 
     def get(self, id: str) -> Document:
         """The live document with this id; raises UnknownNameError."""
+        self._refuse_purged()
         at = self.find(id)
         if at is None:
             raise UnknownNameError(f"no document has the id {id!r} in {self.folder}")
@@ -159,6 +182,7 @@ class Snapshot:
 
     def documents(self, where: Filter | None = None) -> Iterator[tuple[int, int]]:
         """(segment, document row) of every live document, or of those for which a filter holds, in order."""
+        self._refuse_purged()
         masks = [view.live for view in self.views] if where is None else self.matching(where)
         for n, (view, mask) in enumerate(zip(self.views, masks, strict=True)):
             rows = range(view.columns.n_documents) if mask is None else np.flatnonzero(mask).tolist()
@@ -229,15 +253,20 @@ class Snapshot:
     def _is_live(self) -> bool:
         """Whether the folder's live version is this one."""
         try:
-            now = live(self.folder)
+            return pointer(self.folder) == self.pointer
         except NotACollectionError:
             return False
-        return (now.uuid, now.generation) == (self.manifest.uuid, self.manifest.generation)
+
+    def _refuse_purged(self) -> None:
+        """Raise SnapshotGone where a purge has removed this version: what was deleted for good is not to be read on."""
+        if os.path.exists(self._purged) and self.manifest.generation < purged_below(self.folder):
+            raise SnapshotGone(f"version {self.manifest.generation} of {self.folder} was purged; call refresh()")
 
     def search_index(
         self, index: str, queries: Sequence[Query], *, k: int
     ) -> tuple[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """(scale, (indptr, rows, scores)) of one index's k best live passages for each query."""
+        self._refuse_purged()
         searcher, groups = self.searcher(index), defaultdict[str, list[int]](list)
         for n, query in enumerate(queries):
             groups["" if query.where is None else str(query.where)].append(n)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import sync_file
-from ragkit.collection.segment import SegmentColumns
+from ragkit.collection.files import save_array, save_rows, sync_file
+from ragkit.collection.segment import KEYS, SegmentColumns
 from ragkit.errors import InputError, ShapeError
 from ragkit.progress import Progress, track
 from ragkit.protocols import Encoder, VectorIndex
@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 GIVEN = "given-"
 """How the names of columns begin whose vectors come from the caller."""
+
+_BLOCK = 8192
+"""Rows of a column that are put together in memory before they are written."""
 
 _STAGED_FROM = 2048
 """Texts to encode from which on finished work is kept: less is sooner done again."""
@@ -40,30 +43,35 @@ class KnownVectors:
     """Vectors of texts that were encoded before, found by their keys."""
 
     def __init__(self, column: str, segments: Sequence[SegmentColumns], staging: Path) -> None:
+        self._column = column
         self._sources: list[tuple[NDArray[np.uint64], NDArray[np.float32]]] = []
         for columns in segments:
-            if columns.has_vectors(column):
+            if columns.has_vectors(column) and columns.has_text_keys():
                 self._sources.append((columns.memo("sorted text keys", lambda c=columns: _sorted(c.text_keys())), columns.vectors(column)))  # type: ignore[misc]
         for shard in sorted(staging.glob("*.npy")):
             held = _shard(shard)
             if held is not None:
                 self._sources.append((_sorted(held["key"]), held["vector"]))
 
-    def learn(self, keys: NDArray[np.uint64], vectors: NDArray[np.float32]) -> None:
-        """Take in a column that was just made."""
-        self._sources.append((_sorted(keys), vectors))
+    def learn(self, columns: SegmentColumns) -> None:
+        """Take in the column of a segment that was just made."""
+        self._sources.append((_sorted(columns.text_keys()), columns.vectors(self._column)))
 
-    def fill(self, keys: NDArray[np.uint64], out: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Write the known vectors of these keys into out (n, dim); returns which are known."""
-        known = np.zeros(len(keys), np.bool_)
-        for table, vectors in self._sources:
-            if not len(table) or vectors.shape[1] != out.shape[1]:
+    def find(self, keys: NDArray[np.uint64], dim: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """(source, row in it) of the vector of each key (n, 2); source -1 where it is not known."""
+        source, row = np.full(len(keys), -1, np.int32), np.zeros(len(keys), np.int64)
+        for n, (table, vectors) in enumerate(self._sources):
+            if not len(table) or vectors.shape[1] != dim:
                 continue
             at = np.minimum(np.searchsorted(table[:, 0], keys[:, 0]), len(table) - 1)
-            found = ~known & (table[at, 0] == keys[:, 0]) & (table[at, 1] == keys[:, 1])
-            out[found] = vectors[table[at[found], 2].astype(np.int64)]
-            known |= found
-        return known
+            found = (source < 0) & (table[at, 0] == keys[:, 0]) & (table[at, 1] == keys[:, 1])
+            source[found], row[found] = n, table[at[found], 2]
+        return source, row
+
+    def copy(self, source: NDArray[np.int32], row: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Write the vectors that `find` found into out (n, dim)."""
+        for n in np.unique(source[source >= 0]).tolist():
+            out[source == n] = self._sources[n][1][row[source == n]]
 
 
 def _sorted(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -81,11 +89,11 @@ def _shard(path: Path) -> NDArray[np.void] | None:
     return held if held.dtype.names == ("key", "vector") else None
 
 
-def write_keys(path: Path, columns: SegmentColumns) -> list[str]:
-    """Write the keys of a segment's texts beside its vectors; returns the texts."""
-    texts = list(columns.index_texts())
-    np.save(path / "keys.npy", text_keys(texts), allow_pickle=False)
-    return texts
+def write_keys(folder: Path, texts: Sequence[str]) -> NDArray[np.uint64]:
+    """Write the keys of a segment's texts beside its vectors; returns them."""
+    keys = text_keys(texts)
+    save_array(folder / KEYS, keys)
+    return keys
 
 
 def encode_column(
@@ -96,8 +104,8 @@ def encode_column(
     path     the new file, of float32 (len(texts), encoder.dim)
     staging  folder of finished work of this encoder
     """
-    out = np.lib.format.open_memmap(path, "w+", np.float32, (len(texts), encoder.dim))
-    missing = np.flatnonzero(~known.fill(keys, out))
+    source, row = known.find(keys, encoder.dim)
+    missing = np.flatnonzero(source < 0)
     _, first, same = np.unique(keys[missing], axis=0, return_index=True, return_inverse=True)
     turn = np.argsort(first)  # in the order of the texts, so that neighbours stay together
     todo = missing[first[turn]]
@@ -111,9 +119,17 @@ def encode_column(
             tracker.advance(len(vectors))
     position = np.empty(len(todo), np.int64)
     position[turn] = np.arange(len(todo))
-    out[missing] = made[position[same.reshape(-1)]]
-    out.flush()
-    known.learn(keys, out)
+    row[missing] = position[same.reshape(-1)]
+
+    def block(start: int) -> NDArray[np.float32]:
+        some = slice(start, start + _BLOCK)
+        out = np.empty((len(source[some]), encoder.dim), np.float32)
+        known.copy(source[some], row[some], out)
+        new = source[some] < 0
+        out[new] = made[row[some][new]]
+        return out
+
+    save_rows(path, map(block, range(0, len(texts), _BLOCK)), (len(texts), encoder.dim), np.float32)
     _log.info("%s: %d texts encoded with %s, %d known", path, len(todo), encoder.model, len(texts) - len(missing))
 
 
@@ -123,8 +139,7 @@ def _keep(staging: Path, keys: NDArray[np.uint64], vectors: NDArray[np.float32])
     shard["key"], shard["vector"] = keys, vectors
     path = staging / f"{keys[0, 0]:016x}{keys[0, 1]:016x}.npy"
     temporary = path.with_suffix(".new")
-    with open(temporary, "wb") as f:
-        np.save(f, shard, allow_pickle=False)
+    save_array(temporary, shard)
     sync_file(temporary)
     temporary.replace(path)
 
@@ -162,4 +177,4 @@ def write_given(path: Path, column: str, given: Sequence[Mapping[str, NDArray[np
         raise ShapeError(
             f"vectors {name!r} with {wrong.pop()} dimensions where {(stored or {len(rows[0])}).pop()} are stored; give vectors of one model"
         )
-    np.save(path, np.array(rows, np.float32), allow_pickle=False)
+    save_array(path, np.array(rows, np.float32))

@@ -7,36 +7,32 @@ is the only step that a reader can see. Whatever fails before it leaves the old 
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import sync_file, sync_folder, sync_tree
-from ragkit.collection.manifest import FileEntry, FileProblems, Manifest, SegmentEntry, live, publish
-from ragkit.collection.retention import drop_old_versions
+from ragkit.collection import staging
+from ragkit.collection.builder import SegmentBuilder
+from ragkit.collection.files import save_array, sync_file, sync_folder
+from ragkit.collection.manifest import FileProblems, Manifest, SegmentEntry, live, publish
+from ragkit.collection.merging import write_merged
+from ragkit.collection.retention import drop_old_versions, drop_orphans
 from ragkit.collection.schema import Schema
-from ragkit.collection.segment import SegmentBuffer, SegmentColumns, SourceStamp, text_bytes
+from ragkit.collection.segment import SegmentBuffer, SourceStamp, text_bytes
 from ragkit.collection.snapshot import Snapshot
-from ragkit.collection.vectors import KnownVectors, check_given, encode_column, given_names, text_keys, write_given, write_keys
-from ragkit.digests import sha256_file
+from ragkit.collection.vectors import check_given
 from ragkit.errors import DuplicateIdError, ShapeError
 from ragkit.progress import Progress, track
-from ragkit.protocols import Chunker, IndexSpec, VectorIndex
-from ragkit.spec import from_config, to_config
+from ragkit.protocols import Chunker
+from ragkit.spec import from_config
 from ragkit.types import Document, Span
 
 _log = logging.getLogger(__name__)
-
-SMALL_SEGMENT = 256
-"""Segments with fewer passages store columns only; indexes read those when they are opened."""
 
 SEGMENT_TEXT = 128 << 20
 """Bytes of text after which a segment is written and a new one begun."""
@@ -67,13 +63,9 @@ class Commit:
         self._new_ids: set[str] = set()
         self._dead: dict[int, set[int]] = {}
         self._segments: list[SegmentEntry] = []
-        self._files: dict[str, FileEntry] = {}
-        self._made: list[Path] = []
-        self._generation = self.base.manifest.generation + 1
-        self._indexes: dict[str, IndexSpec] = {n: from_config("indexes", c) for n, c in self.base.manifest.indexes.items()}
-        self._fitted = self.base.manifest.fitted
-        self._models = dict(self.base.manifest.models)
-        self._known: dict[str, KnownVectors] = {}
+        self._merged: dict[range, SegmentEntry | None] = {}
+        self._forgotten: set[str] = set()
+        self._builder = SegmentBuilder(self.folder, self.base, self.progress)
         self._chunker = chunker_of(self.base.manifest)
 
     def add(self, document: Document, stamp: SourceStamp = UNSTAMPED, vectors: Vectors = NO_VECTORS) -> None:
@@ -122,13 +114,13 @@ class Commit:
     def _take(self, document: Document, stamp: SourceStamp, vectors: Vectors, on_clash: Callable[[str, str], None] | None = None) -> None:
         size = text_bytes(document)
         spans = self._spans(document)
-        check_given(document.id, len(spans), vectors, self._given_names)
+        check_given(document.id, len(spans), vectors, self._builder.given_names)
         meta = self._schema.admit(document.meta, document.id, on_clash)
         self._buffer.append(document, spans, meta, stamp, size, vectors)
         self._new_ids.add(document.id)
         self.added.append(document.id)
         if self._buffer.text_bytes >= SEGMENT_TEXT:
-            self._flush()
+            self._flush(full=True)
 
     def _spans(self, document: Document) -> list[Span]:
         if self._chunker is None:
@@ -137,176 +129,132 @@ class Commit:
         spans = chunker.split(document)
         return spans or ([Span(0, 0)] if document.title else [])  # a title alone can still be found
 
-    def _flush(self) -> None:
+    def merge(self, run: range) -> None:
+        """Put one segment in place of adjacent ones, given by their numbers in the base version, with what is alive in them."""
+        views = self.base.views[run.start : run.stop]
+        self._merged[run] = None
+        if any(v.entry.live_documents for v in views):
+            path = self._builder.new_folder()
+            write_merged(path, views, self._schema.fields)
+            self._merged[run] = self._builder.finish(path)
+
+    def forget_models(self, models: Set[tuple[str, str]]) -> None:
+        """Let (index, version) that are damaged be trained anew, with the next segment that is large enough."""
+        self._builder.models = {n: v for n, v in self._builder.models.items() if (n, v) not in models}
+        self._forgotten = {f"models/{n}/{v}/" for n, v in models}
+
+    def _flush(self, *, full: bool) -> None:
+        """Make a segment of what was taken in; a full one is noted, so that a rerun need not make it again."""
         if not self._buffer.documents:
             return
-        name = f"{self._generation:08d}-{len(self._segments):03d}-{self.base.manifest.uuid[:8]}"  # never another collection's
-        path = self.folder / "segments" / name
-        if path.exists():  # left by a writer that died before it published
-            shutil.rmtree(path)
-        self._made.append(path)
-        given = self._buffer.given
-        n_documents, n_passages = self._buffer.write(path, self._schema)
+        key = staging.key_of(self._buffer, self._settings()) if full else ""
+        staged = staging.find(self.folder, key) if full else None
+        if staged is not None:
+            _log.info("%s: a segment of %d documents that an interrupted run had finished is used", self.folder, staged.entry.documents)
+            self._builder.adopt(staged.after)
+            self._builder.files.update(staged.files)
+            self._segments.append(staged.entry)
+        else:
+            before = set(self._builder.files)
+            path = self._builder.new_folder()
+            self._buffer.write(path, self._schema)
+            self._segments.append(self._builder.finish(path, self._buffer.given))
+            if full:
+                files = {n: f for n, f in self._builder.files.items() if n not in before}
+                sync_folder(self.folder / "segments")
+                staging.note(self.folder, key, staging.StagedSegment(entry=self._segments[-1], files=files, after=self._settings()))
         self._buffer = SegmentBuffer()
-        columns = SegmentColumns.open(path, self.base.manifest.index_text)
-        self._fit(columns)
-        vector_indexes = self._vector_indexes()
-        if vector_indexes:
-            self._write_vectors(path, columns, vector_indexes, given)
-            self._train(columns, vector_indexes)
-        models = {n: v for n, v in self._models.items() if n in vector_indexes} if n_passages >= SMALL_SEGMENT else {}
-        columns = SegmentColumns.open(path, self.base.manifest.index_text, self._model_folders(models))
-        built: list[str] = []
-        if n_passages >= SMALL_SEGMENT:
-            for index, spec in self._indexes.items():
-                (path / index).mkdir()
-                spec.build(columns, path / index, progress=self.progress)
-                built.append(index)
-        for file in sync_tree(path):
-            self._record(file)
-        self._segments.append(
-            SegmentEntry(
-                id=name,
-                documents=n_documents,
-                passages=n_passages,
-                live_documents=n_documents,
-                live_passages=n_passages,
-                indexes=tuple(built),
-                models=models,
-            )
-        )
 
-    def _fit(self, columns: SegmentColumns) -> None:
-        """Let the specs decide what they leave to the first documents; what needs no words is decided at once."""
-        telling = not self._fitted and (columns.n_passages >= SMALL_SEGMENT or _tells(columns))
-        self._indexes = {n: s.fit(columns) if telling or isinstance(s, VectorIndex) else s for n, s in self._indexes.items()}
-        self._fitted = self._fitted or telling
-
-    @cached_property
-    def _given_names(self) -> frozenset[str]:
-        """Vectors that must come with every document; asking loads the encoders, so that a missing model is told at once."""
-        return given_names(self._vector_indexes().values())
-
-    def _vector_indexes(self) -> dict[str, VectorIndex]:
-        return {n: s for n, s in self._indexes.items() if isinstance(s, VectorIndex)}
-
-    def _write_vectors(
-        self, path: Path, columns: SegmentColumns, indexes: Mapping[str, VectorIndex], given: Sequence[Mapping[str, NDArray[np.float32]]]
-    ) -> None:
-        """Write the vector columns that the indexes need, each once."""
-        folder = path / "vectors"
-        folder.mkdir()
-        texts = write_keys(folder, columns)
-        keys = text_keys(texts)
-        segments = [v.columns for v in self.base.views]
-        for spec in {s.column: s for s in indexes.values()}.values():
-            file, encoder = folder / f"{spec.column}.npy", spec.encoder()
-            if encoder is None:
-                write_given(file, spec.column, given, segments)
-                continue
-            if spec.column not in self._known:
-                self._known[spec.column] = KnownVectors(spec.column, segments, self._staging(spec.column))
-            encode_column(file, texts, keys, encoder, self._known[spec.column], self._staging(spec.column), self.progress)
-
-    def _staging(self, column: str) -> Path:
-        return self.folder / "staging" / column
-
-    def _train(self, columns: SegmentColumns, indexes: Mapping[str, VectorIndex]) -> None:
-        """Make what the segments of an index share, with the first segment that is large enough."""
-        for name, spec in indexes.items():
-            if name in self._models or columns.n_passages < SMALL_SEGMENT:
-                continue
-            version = f"{self._generation:08d}-{self.base.manifest.uuid[:8]}"
-            folder = self.folder / "models" / name / version
-            if folder.exists():  # left by a writer that died before it published
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
-            self._made.append(folder)
-            if spec.train(columns, folder, progress=self.progress):
-                self._models[name] = version
-                for file in sync_tree(folder):
-                    self._record(file)
-                sync_folder(folder.parent)
-                sync_folder(folder.parent.parent)
-                sync_folder(self.folder)
-            else:
-                folder.rmdir()
-
-    def _model_folders(self, models: Mapping[str, str]) -> dict[str, Path]:
-        return {name: self.folder / "models" / name / version for name, version in models.items()}
-
-    def _record(self, file: Path) -> None:
-        name = file.relative_to(self.folder).as_posix()
-        self._files[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
+    def _settings(self) -> Manifest:
+        """The base version's manifest with the settings as decided so far."""
+        decided = {**self._builder.settings, "data_schema": dict(self._schema.fields), "segments": (), "files": {}}
+        return self.base.manifest.model_copy(update=decided)
 
     def publish(self) -> Manifest:
         """Write what is left, sync it, and make it the live version; unchanged content keeps the old version."""
-        self._flush()
+        self._flush(full=False)
         old = self.base.manifest
         problems = old.problems if self.problems is None else self.problems
-        if not self._segments and not self._dead and self.roots in ((), old.roots) and problems == old.problems:
+        changed = self._segments or self._dead or self._merged
+        if not changed and self.roots in ((), old.roots) and problems == old.problems:
             return old
-        kept: list[SegmentEntry] = []
-        gone: set[str] = set()
-        for n, (view, entry) in enumerate(zip(self.base.views, old.segments, strict=True)):
-            if n not in self._dead:
-                kept.append(entry)
-                continue
-            alive = np.ones(entry.documents, np.bool_) if view.live is None else view.live.copy()
-            alive[sorted(self._dead[n])] = False
-            if entry.deletes:
-                gone.add(entry.deletes)
-            if not alive.any():  # nothing of it is left: the segment is no part of the new version
-                gone.update(f for f in old.files if f.startswith(f"segments/{entry.id}/"))
-                continue
-            file = self.folder / "deletes" / f"{entry.id}-{self._generation:08d}.npy"
-            self._made.append(file)
-            np.save(file, np.packbits(~alive), allow_pickle=False)
-            sync_file(file)
-            self._record(file)
-            kept.append(
-                entry.model_copy(
-                    update={
-                        "deletes": file.relative_to(self.folder).as_posix(),
-                        "live_documents": int(alive.sum()),
-                        "live_passages": int(alive[view.columns.document_of].sum()),
-                    }
-                )
-            )
+        kept, gone = self._kept()
         sync_folder(self.folder / "deletes")
         sync_folder(self.folder / "segments")
         manifest = old.model_copy(
             update={
-                "generation": self._generation,
+                **self._builder.settings,
+                "generation": self._builder.generation,
                 "roots": self.roots or old.roots,
                 "data_schema": dict(self._schema.fields),
-                "indexes": {n: to_config(s) for n, s in self._indexes.items()},
-                "fitted": self._fitted,
-                "models": self._models,
                 "segments": (*kept, *self._segments),
                 "problems": problems,
-                "files": {**{n: f for n, f in old.files.items() if n not in gone}, **self._files},
+                "files": {**{n: f for n, f in old.files.items() if n not in gone}, **self._builder.files},
             }
         )
-        self._made.append(self.folder / manifest.name)
+        self._builder.made.append(self.folder / manifest.name)
         publish(self.folder, manifest)
-        for column in self._known:
-            shutil.rmtree(self._staging(column), ignore_errors=True)
         try:
+            self._builder.drop_staging()
+            if staging.clear(self.folder):
+                drop_orphans(self.folder)
             drop_old_versions(self.folder)
         except OSError as exc:  # the new version is live: what could not be removed now goes with a later commit
             _log.warning("%s: old versions could not be removed (%s)", self.folder, exc)
         return manifest
 
-    def abandon(self) -> None:
-        """Remove what was written of a commit that failed, unless it failed after it had become the live version."""
-        if live(self.folder).generation >= self._generation:
-            return
-        for path in self._made:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+    def _kept(self) -> tuple[list[SegmentEntry], set[str]]:
+        """Segments of the base version as the new one has them, and names of the files that it needs no more."""
+        old = self.base.manifest
+        kept: list[SegmentEntry] = []
+        gone = {n for n in old.files if n.startswith(tuple(self._forgotten))}
+        starts = {run.start: made for run, made in self._merged.items()}
+        merged = {n for run in self._merged for n in run}
+        for n, entry in enumerate(old.segments):
+            if n in merged:
+                gone.update(_files_of(old, entry))
+                if (made := starts.get(n)) is not None:
+                    kept.append(made)
+            elif n not in self._dead:
+                kept.append(entry)
+            elif (marked := self._marked(n)) is None:  # nothing of it is left: the segment is no part of the new version
+                gone.update(_files_of(old, entry))
             else:
-                path.unlink(missing_ok=True)
+                gone.update([entry.deletes] if entry.deletes else [])
+                kept.append(marked)
+        return kept, gone
+
+    def _marked(self, n: int) -> SegmentEntry | None:
+        """A segment with a new bitmap of its deleted documents; None if no document is left in it."""
+        view, entry = self.base.views[n], self.base.manifest.segments[n]
+        alive = np.ones(entry.documents, np.bool_) if view.live is None else view.live.copy()
+        alive[sorted(self._dead[n])] = False
+        if not alive.any():
+            return None
+        file = self.folder / "deletes" / f"{entry.id}-{self._builder.generation:08d}.npy"
+        self._builder.made.append(file)
+        save_array(file, np.packbits(~alive))
+        sync_file(file)
+        self._builder.record(file)
+        name, passages = file.relative_to(self.folder).as_posix(), int(alive[view.columns.document_of].sum())
+        return entry.model_copy(update={"deletes": name, "live_documents": int(alive.sum()), "live_passages": passages})
+
+    def abandon(self) -> None:
+        """Remove what was written of a commit that failed, unless it failed after it had become the live version.
+
+        Full segments stay for a rerun.
+        """
+        if live(self.folder).generation >= self._builder.generation:
+            return
+        staged = list(staging.names(self.folder))
+        kept = {self.folder / "segments" / s.entry.id for s in staged}
+        kept |= {self.folder / "models" / name / version for s in staged for name, version in s.after.models.items()}
+        self._builder.drop(kept)
+
+
+def _files_of(manifest: Manifest, entry: SegmentEntry) -> set[str]:
+    """Names of a segment's files, its bitmap included."""
+    return {n for n in manifest.files if n.startswith(f"segments/{entry.id}/")} | ({entry.deletes} if entry.deletes else set())
 
 
 def with_id(document: Document) -> Document:
@@ -320,11 +268,6 @@ def with_id(document: Document) -> Document:
 def chunker_of(manifest: Manifest) -> Chunker | str | None:
     """The collection's chunker: "auto" chooses by document, None keeps documents whole."""
     return from_config("chunkers", manifest.chunker) if isinstance(manifest.chunker, dict) else manifest.chunker
-
-
-def _tells(columns: SegmentColumns) -> bool:
-    """Whether there is enough text to decide on a language; until there is, small segments can wait."""
-    return sum(c.isalpha() for text in islice(columns.index_texts(), 20) for c in text[:1000]) >= 20
 
 
 def _auto(document: Document) -> Chunker:

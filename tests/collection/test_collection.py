@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import ragkit.collection.builder as builder
 import ragkit.collection.writer as writer
 from ragkit import BM25, Collection, Document, Retrieve, Tokens
-from ragkit.collection.files import sha256_bytes
+from ragkit.collection.files import replace_file, sealed, sha256_bytes
 from ragkit.collection.home import open_or_create, remove_if_empty
 from ragkit.collection.retention import drop_old_versions
 from ragkit.errors import (
@@ -227,7 +228,7 @@ def test_schema(collection: Collection) -> None:
 
 
 def test_parts_are_built_for_large_segments_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 4)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 4)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"{WORDS[i]} common", id=str(i)) for i in range(3)])
     made.add([Document(f"{WORDS[i]} common", id=str(i)) for i in range(3, 9)])
@@ -331,7 +332,7 @@ def test_damage_is_refused(tmp_path: Path) -> None:
 
 def test_altered_postings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels check no bounds, so what they are given is checked: a file of the right size with wrong numbers in it."""
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 2)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"{w} common", id=w) for w in WORDS])
     part = made.folder / "segments" / made.version.manifest.segments[0].id / "bm25"
@@ -350,7 +351,7 @@ def test_altered_postings_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_reader_keeps_a_version_that_was_replaced_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However old a version is: its time begins to run when it is replaced."""
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 2)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"{w} common", id=w) for w in WORDS])
     for path in made.folder.rglob("*"):
@@ -405,7 +406,7 @@ def test_an_empty_collection_is_removed_only_if_nobody_writes_it(tmp_path: Path)
 
 
 def test_a_stale_reader_never_mixes_two_collections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 2)
     Collection.create(tmp_path / "c", chunker=None).add([Document(f"old {w}", id=f"old-{w}") for w in WORDS])
     stale = Collection.open(tmp_path / "c")  # its index part is not opened yet
     shutil.rmtree(tmp_path / "c")
@@ -463,7 +464,7 @@ def test_what_utf8_or_a_schema_can_not_hold_is_refused_by_name(collection: Colle
 
 
 def test_a_commit_that_is_cancelled_at_any_stage_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 2)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add(DOCS)
     before = sorted(made.folder.rglob("*"))
@@ -503,7 +504,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     def rewrite(**change: object) -> None:
         content = json.dumps({**json.loads(path.read_bytes()), **change}).encode()
         path.write_bytes(content)
-        (made.folder / "CURRENT").write_text(f"{path.name} {sha256_bytes(content)}\n")
+        replace_file(made.folder / "CURRENT", sealed(f"{path.name} {sha256_bytes(content)}"))
 
     rewrite(version=2)
     with pytest.raises(UnsupportedVersionError, match="version 2; this ragkit reads version 1"):
@@ -521,12 +522,11 @@ def test_old_versions_are_dropped_after_their_time(collection: Collection) -> No
         collection.upsert([Document(f"version {i}", id="cat")])
     folder = collection.folder
     assert len(list(folder.glob("manifest-*.json"))) == 6  # younger than ten minutes: all are kept
-    (folder / "segments" / "99999999-000").mkdir()  # left by a writer that died
     drop_old_versions(folder, keep_seconds=0)
     assert [p.name for p in sorted(folder.glob("manifest-*.json"))] == ["manifest-00000004.json", "manifest-00000005.json"]
-    named = {s.id for s in collection.version.manifest.segments}
-    assert named <= {p.name for p in (folder / "segments").iterdir()}
-    assert not (folder / "segments" / "99999999-000").exists()
+    kept = [json.loads(p.read_bytes()) for p in folder.glob("manifest-*.json")]
+    assert {s["id"] for m in kept for s in m["segments"]} == {p.name for p in (folder / "segments").iterdir()}
+    assert {s["deletes"] for m in kept for s in m["segments"]} - {None} == {f"deletes/{p.name}" for p in (folder / "deletes").iterdir()}
     assert Collection.open(folder).get("cat").text == "version 3"
 
 

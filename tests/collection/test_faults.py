@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import ragkit.collection.writer as writer
+import ragkit.collection.builder as builder
 from ragkit import Collection, Document
 
 OLD = [Document(f"old text number {i}", id=f"old{i}") for i in range(3)]
@@ -43,7 +43,7 @@ def state(folder: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("operation", ["add", "upsert", "delete"])
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_old_or_new_and_never_a_mix(operation: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 2)  # so that index parts are written too
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 2)  # so that index parts are written too
     old = [(d.id, d.text) for d in OLD]
     new = {
         "add": old + [(d.id, d.text) for d in NEW],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import ragkit.collection.writer as writer
+import ragkit.collection.builder as builder
 from ragkit import BM25, MMR, Collection, Dense, Document, Query, Retrieve
 from ragkit.errors import CorruptCollectionError, InputError, ShapeError
 from ragkit.indexes.dense.presets import PRESETS, factory_string, n_cells
@@ -115,7 +115,7 @@ def test_segments_share_what_was_trained(tmp_path: Path) -> None:
 
 
 def test_any_steps_give_the_same_exact_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_SEGMENT", 64)
+    monkeypatch.setattr(builder, "SMALL_SEGMENT", 64)
     vectors = clustered(500)
     vectors[100:140] = vectors[3]  # many ties
     once = filled(tmp_path / "once", "exact", vectors)
