@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ragkit.collection.files import save_array, save_batch
+from ragkit.collection.files import open_array, open_batch, save_array, save_batch
 from ragkit.errors import CorruptCollectionError
 from ragkit.indexes.kernels.postings import document_frequencies, find_bytes, invert
 from ragkit.text import Analyzer, count
 
 _ARRAYS = {"indptr": np.int64, "rows": np.int32, "tfs": np.int32, "lengths": np.int32}
+_TERMS = pa.schema([pa.field("term", pa.large_string())])
 
 
 class Terms:
@@ -99,15 +100,11 @@ class Postings:
     @classmethod
     def load(cls, folder: Path, n_rows: int) -> Postings:
         """Map what `save` wrote of a segment of n_rows rows; raises CorruptCollectionError where it can't be right."""
-        try:
-            terms = pa.ipc.open_file(pa.memory_map(str(folder / "terms.arrow"))).get_batch(0).column("term")
-            arrays = {n: np.asarray(np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)) for n in _ARRAYS}
-        except (pa.ArrowException, OSError, ValueError) as exc:
-            raise CorruptCollectionError(
-                f"{folder} holds no readable BM25 postings ({exc}); index again, or restore it from a backup"
-            ) from exc
-        made = cls(Terms(terms), **arrays)
-        if any(arrays[n].dtype != kind for n, kind in _ARRAYS.items()) or not made._fits(n_rows):
+        batch = open_batch(folder / "terms.arrow")
+        arrays = {n: open_array(folder / f"{n}.npy") for n in _ARRAYS}
+        typed = batch.schema == _TERMS and all(arrays[n].dtype == kind and arrays[n].ndim == 1 for n, kind in _ARRAYS.items())
+        made = cls(Terms(batch.column(0)), **arrays) if typed else None
+        if made is None or not made._fits(n_rows):
             raise CorruptCollectionError(f"{folder} holds BM25 postings that do not fit together; index again, or restore it from a backup")
         return made
 

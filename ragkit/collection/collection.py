@@ -341,6 +341,8 @@ class Collection:
         """
         with self._writing():
             before = self._snapshot.manifest
+            if purge:  # first, to make room
+                remove_old_versions(self.folder, before.generation)
             with self._publishing(progress) as commit:
                 runs = all_of(before, SEGMENT_TEXT)
                 with track("merging segments", len(runs), progress) as tracker:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+_BUFFER = 1 << 20
+
+
 class NewFile(io.RawIOBase):
     """A file being written: every byte goes through `os.write`, and none is lost where that takes fewer than it was given.
 
@@ -75,8 +78,52 @@ def save_batch(path: Path, batch: pa.RecordBatch) -> None:
     """Write a new Arrow file of one batch."""
     import pyarrow as pa
 
-    with NewFile(path) as f, pa.ipc.new_file(f, batch.schema) as writer:
+    with io.BufferedWriter(NewFile(path), _BUFFER) as f, pa.ipc.new_file(f, batch.schema) as writer:  # Arrow writes in small pieces
         writer.write_batch(batch)
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """Map a .npy file; raises CorruptCollectionError where it is none."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as exc:  # of a damaged header NumPy raises whatever its tokenizer does
+        raise _unreadable(path, "array", exc) from exc
+
+
+def open_batch(path: Path) -> pa.RecordBatch:
+    """Map an Arrow file of one batch; raises CorruptCollectionError where it is none, or where it points outside of itself."""
+    import pyarrow as pa
+
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        batch.validate()
+        for column in batch.columns:
+            _check_offsets(column)
+    except Exception as exc:  # of damaged metadata Arrow raises errors of several kinds
+        raise _unreadable(path, "Arrow file", exc) from exc
+    return batch
+
+
+def _unreadable(path: Path, what: str, exc: Exception) -> CorruptCollectionError:
+    return CorruptCollectionError(
+        f"{path} is no readable {what} ({' '.join(str(exc).split())[:120]}); restore it from a backup, or index again"
+    )
+
+
+def _check_offsets(column: pa.Array) -> None:
+    """Raise ValueError unless strings and lists lie one after the other in their values: Arrow reads them without a look at bounds."""
+    import pyarrow as pa
+
+    kind = column.type
+    if not (pa.types.is_large_string(kind) or pa.types.is_large_list(kind)) or not len(column):
+        return
+    nested = pa.types.is_large_list(kind)
+    offsets = np.frombuffer(column.buffers()[1], np.int64)[: len(column) + 1]
+    size = len(column.values) if nested else column.buffers()[2].size if column.buffers()[2] is not None else 0
+    if offsets[0] != 0 or offsets[-1] > size or (np.diff(offsets) < 0).any():
+        raise ValueError("its offsets are not in order")
+    if nested:
+        _check_offsets(column.values)
 
 
 def sync_file(path: Path) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ragkit.collection.files import save_batch
+from ragkit.collection.files import open_array, open_batch, save_batch
 from ragkit.collection.schema import Schema, arrow_type
 from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.types import Document, Passage, Span
@@ -30,6 +30,13 @@ KEYS = "keys.npy"
 META = "meta."
 OWN_FIELDS = ("id", "title", "source")
 """Columns that filters can name, where no metadata field has their name."""
+_DOCUMENT_KINDS = {
+    **dict.fromkeys(("id", "title", "text"), "large_string"), "body_start": "int64", "page_starts": "large_list<item: int64>",
+    **dict.fromkeys(("source", "source_sha256"), "large_string"), **dict.fromkeys(("source_size", "source_mtime_ns"), "int64"),
+}  # fmt: skip
+_PASSAGE_KINDS = {
+    "document": "int32", **dict.fromkeys(("start", "end", "byte_start", "byte_end"), "int64"), "headings": "large_list<item: large_string>",
+}  # fmt: skip
 MAX_TEXT = (1 << 31) - 1
 
 
@@ -183,14 +190,11 @@ class SegmentColumns:
         models  by index, the folder of what its segments share
         hidden  file names of vectors to do without, because they are damaged
         """
-        batches = []
-        for name in (DOCUMENTS, PASSAGES):
-            try:
-                reader = pa.ipc.open_file(pa.memory_map(str(folder / name)))
-                batches.append(reader.get_batch(0))
-            except (pa.ArrowException, OSError) as exc:
-                raise CorruptCollectionError(f"{folder / name} is not a readable Arrow file ({exc}); restore it from a backup") from exc
-        return cls(folder.name, batches[0], batches[1], index_text, folder, models, hidden)
+        documents, passages = open_batch(folder / DOCUMENTS), open_batch(folder / PASSAGES)
+        for name, batch, kinds in ((DOCUMENTS, documents, _DOCUMENT_KINDS), (PASSAGES, passages, _PASSAGE_KINDS)):
+            if [str(f.type) for f in batch.schema][: len(kinds)] != list(kinds.values()) or batch.schema.names[: len(kinds)] != list(kinds):
+                raise CorruptCollectionError(f"{folder / name} has other columns than {', '.join(kinds)}; restore it from a backup")
+        return cls(folder.name, documents, passages, index_text, folder, models, hidden)
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` gave the first time for this key: what indexes derive from an immutable segment is derived once."""
@@ -221,10 +225,7 @@ class SegmentColumns:
 
     def _load(self, name: str, kind: type[np.generic]) -> NDArray[Any]:
         path = self._folder / "vectors" / name
-        try:
-            array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as exc:
-            raise CorruptCollectionError(f"{path} is no readable array ({exc}); restore it from a backup") from exc
+        array = open_array(path)
         if array.dtype != kind or array.ndim != 2 or len(array) != self.n_passages:
             raise CorruptCollectionError(f"{path} does not hold one row for each of {self.n_passages} passages; restore it from a backup")
         return array

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.collection.files import check_size
+from ragkit.collection.files import check_size, open_array
 from ragkit.collection.manifest import Manifest, SegmentEntry, named, pointer
 from ragkit.collection.purged import PURGED, purged_below
 from ragkit.collection.segment import OWN_FIELDS, SegmentColumns
@@ -337,10 +337,7 @@ def _put_back(
 def _live(folder: Path, segment: SegmentEntry) -> Bitmap | None:
     if segment.deletes is None:
         return None
-    try:
-        bits = np.load(folder / segment.deletes, allow_pickle=False)
-    except (OSError, ValueError) as exc:
-        raise CorruptCollectionError(f"{folder / segment.deletes} is no bitmap ({exc}); restore it from a backup") from exc
-    if bits.dtype != np.uint8 or len(bits) != (segment.documents + 7) // 8:
+    bits = open_array(folder / segment.deletes)
+    if bits.dtype != np.uint8 or bits.shape != ((segment.documents + 7) // 8,):
         raise CorruptCollectionError(f"{folder / segment.deletes} is no bitmap of {segment.documents} documents; restore it from a backup")
     return ~np.unpackbits(bits, count=segment.documents).astype(np.bool_)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import ragkit.collection.builder as builder
 import ragkit.collection.writer as writer
@@ -542,47 +541,6 @@ def test_retriever_shorthand(collection: Collection) -> None:
 
 
 TEXTS = st.text(st.sampled_from("ab cdé猫\n"), max_size=30)
-
-
-class Segments(RuleBasedStateMachine):
-    """The law of segments: grown in any steps, a collection answers as one built at once from its live documents."""
-
-    @initialize()
-    def start(self) -> None:
-        self.scratch = tempfile.TemporaryDirectory()
-        self.grown = Collection.create(Path(self.scratch.name, "c"), indexes=[BM25(language="none")], chunker=Tokens(3, overlap=1))
-
-    @rule(batch=st.dictionaries(st.sampled_from("pqrstuv"), TEXTS, max_size=3))
-    def upsert(self, batch: dict[str, str]) -> None:
-        self.grown.upsert([Document(text, id=id) for id, text in batch.items()])
-
-    @rule(ids=st.sets(st.sampled_from("pqrstuv"), max_size=2))
-    def delete(self, ids: set[str]) -> None:
-        self.grown.delete(sorted(ids))
-
-    @rule()
-    def reopen(self) -> None:
-        self.grown = Collection.open(self.grown.folder)
-
-    @invariant()
-    def answers_as_built_at_once(self) -> None:
-        if not hasattr(self, "grown"):
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            once = Collection.create(Path(scratch, "c"), indexes=[BM25(language="none")], chunker=Tokens(3, overlap=1))
-            once.add([Document(d.text, id=d.id) for d in self.grown])
-            for query in ("a", "ab cd", "é 猫", "b b a"):
-                x, y = self.grown.search(query, k=4), once.search(query, k=4)
-                assert [(h.id, h.span) for h in x] == [(h.id, h.span) for h in y]
-                np.testing.assert_allclose([h.score for h in x], [h.score for h in y], rtol=1e-5)
-
-    def teardown(self) -> None:
-        if hasattr(self, "scratch"):
-            self.scratch.cleanup()
-
-
-Segments.TestCase.settings = settings(max_examples=25, stateful_step_count=8, derandomize=True, deadline=None)
-TestSegments = Segments.TestCase
 
 
 @given(st.lists(st.tuples(TEXTS, st.text("xy", max_size=3)), max_size=5))
