@@ -25,13 +25,14 @@ from ragkit.collection.export import export
 from ragkit.collection.files import sync_folder as fsync_folder
 from ragkit.collection.lock import writer_lock
 from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, pointer, publish
+from ragkit.collection.memory import NO_LIMIT, SEGMENT_TEXT, Budget
 from ragkit.collection.merging import all_of, due
 from ragkit.collection.repair import RepairReport, repair
 from ragkit.collection.retention import drop_orphans
 from ragkit.collection.retention import purge as remove_old_versions
 from ragkit.collection.schema import Schema
 from ragkit.collection.snapshot import Snapshot
-from ragkit.collection.writer import SEGMENT_TEXT, Commit, add_all
+from ragkit.collection.writer import Commit, add_all
 from ragkit.errors import Cancelled, CollectionExistsError, CorruptCollectionError, InputError
 from ragkit.filters import Filter, as_filter
 from ragkit.hits import Hits
@@ -301,9 +302,9 @@ class Collection:
             yield
 
     @contextmanager
-    def _publishing(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
+    def _publishing(self, progress: Progress, roots: tuple[str, ...] = (), budget: Budget = NO_LIMIT) -> Iterator[Commit]:
         """A commit on the live version, under the lock; published if the block ends well."""
-        commit = Commit(self.folder, self._snapshot, progress, roots)
+        commit = Commit(self.folder, self._snapshot, progress, roots, budget)
         try:
             yield commit
             commit.publish()
@@ -313,18 +314,19 @@ class Collection:
         self.refresh()
 
     @contextmanager
-    def _commit(self, progress: Progress, roots: tuple[str, ...] = ()) -> Iterator[Commit]:
+    def _commit(self, progress: Progress, roots: tuple[str, ...] = (), max_ram: int | str | None = None) -> Iterator[Commit]:
         """A commit with all that belongs to it: the lock before, and after it the merging that has become due."""
         with self._writing():
-            with self._publishing(progress, roots) as commit:
+            budget = Budget.of(max_ram)
+            with self._publishing(progress, roots, budget) as commit:
                 yield commit
             if self.auto_merge:
-                self._merge_due(progress)
+                self._merge_due(progress, budget)
 
-    def _merge_due(self, progress: Progress) -> None:
+    def _merge_due(self, progress: Progress, budget: Budget) -> None:
         """Merge what is worth it; what was committed before stays committed, whatever happens here."""
         try:
-            while runs := due(self._snapshot.manifest, SEGMENT_TEXT):
+            while runs := due(self._snapshot.manifest, budget.segment_text):
                 merged = sum(map(len, runs))
                 with self._publishing(progress) as commit:
                     for run in runs:
@@ -356,28 +358,47 @@ class Collection:
             return CompactReport.of(self.folder, before, self._snapshot.manifest)
 
     def add(
-        self, documents: Iterable[DocumentLike], *, vectors: Mapping[str, ArrayLike] | None = None, progress: Progress = False
+        self,
+        documents: Iterable[DocumentLike],
+        *,
+        vectors: Mapping[str, ArrayLike] | None = None,
+        max_ram: int | str | None = None,
+        progress: Progress = False,
     ) -> list[str]:
         """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored.
 
-        vectors  {name: (documents, dim)} for the indexes of vectors that you give yourself: ``Dense(vectors=name)``
+        documents  any iterable: it is read once, document by document
+        vectors    {name: (documents, dim)} for the indexes of vectors that you give yourself: ``Dense(vectors=name)``
+        max_ram    most memory that the process is to hold, such as "1GB": segments are kept small enough for it. What an
+                   encoder needs for itself comes on top
         """
-        return self._write(documents, vectors, progress, replace=False)
+        return self._write(documents, vectors, max_ram, progress, replace=False)
 
     def upsert(
-        self, documents: Iterable[DocumentLike], *, vectors: Mapping[str, ArrayLike] | None = None, progress: Progress = False
+        self,
+        documents: Iterable[DocumentLike],
+        *,
+        vectors: Mapping[str, ArrayLike] | None = None,
+        max_ram: int | str | None = None,
+        progress: Progress = False,
     ) -> list[str]:
         """Add documents, each in place of the stored one with its id, in one commit; returns their ids. See `add`."""
-        return self._write(documents, vectors, progress, replace=True)
+        return self._write(documents, vectors, max_ram, progress, replace=True)
 
     def _write(
-        self, documents: Iterable[DocumentLike], vectors: Mapping[str, ArrayLike] | None, progress: Progress, *, replace: bool
+        self,
+        documents: Iterable[DocumentLike],
+        vectors: Mapping[str, ArrayLike] | None,
+        max_ram: int | str | None,
+        progress: Progress,
+        *,
+        replace: bool,
     ) -> list[str]:
         if isinstance(documents, str | Mapping | Document):
             raise InputError("give a list of documents, as in add([document]); to index a folder use sync(folder)")
         given = list(map(as_document, documents)) if isinstance(documents, list | tuple) else map(as_document, documents)
         arrays = {name: np.asarray(rows, np.float32) for name, rows in (vectors or {}).items()}
-        with self._commit(progress) as commit:
+        with self._commit(progress, max_ram=max_ram) as commit:
             add_all(commit, given, arrays, replace=replace)
         return commit.added
 
@@ -401,6 +422,7 @@ class Collection:
         options: LoadOptions | None = None,
         follow_links: bool = False,
         replace: bool = False,
+        max_ram: int | str | None = None,
         progress: Progress = False,
     ) -> SyncReport:
         """Bring the collection in step with a folder, a file, a BEIR folder, or several of them, in one commit.
@@ -410,12 +432,13 @@ class Collection:
 
         replace  also drop what was indexed from folders that are not named now, or that have lost all their files;
                  without it both raise InputError
+        max_ram  see `add`; documents of one file are held together
         """
         from ragkit.collection.sync import sync_folders
         from ragkit.loaders import LoadOptions
 
         roots = [Path(folder)] if isinstance(folder, str | Path) else [Path(f) for f in folder]
-        with self._commit(progress, tuple(str(r.resolve()) for r in roots)) as commit:
+        with self._commit(progress, tuple(str(r.resolve()) for r in roots), max_ram) as commit:
             report = sync_folders(commit, roots, options or LoadOptions(), follow_links=follow_links, replace_roots=replace)
         self.last_sync = report
         return report

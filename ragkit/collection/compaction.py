@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragkit.collection.manifest import Manifest
+from ragkit.sizes import in_words
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,10 @@ class CompactReport:
 
     def __str__(self) -> str:
         older = self.bytes_on_disk - self.bytes_after
-        kept = f"; {_size(older)} of older versions go in ten minutes, or with purge" if older > max(self.bytes_after // 100, 65536) else ""
+        kept = (
+            f"; {in_words(older)} of older versions go in ten minutes, or with purge" if older > max(self.bytes_after // 100, 65536) else ""
+        )
         return (
             f"{self.segments_before} segments are {self.segments_after}, {self.documents_dropped} deleted documents were dropped, "
-            f"{_size(self.bytes_before)} are {_size(self.bytes_after)}{kept}"
+            f"{in_words(self.bytes_before)} are {in_words(self.bytes_after)}{kept}"
         )
-
-
-def _size(n: int) -> str:
-    """Bytes as people read them.
-
-    >>> _size(999), _size(12_345), _size(1_234_567_890)
-    ('999 bytes', '12.3 kB', '1.2 GB')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if n >= unit:
-            return f"{n / unit:.1f} {name}"
-    return f"{n} bytes"

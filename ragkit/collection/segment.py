@@ -9,7 +9,7 @@ made of the indexed texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ragkit.collection.files import open_array, open_batch, save_batch
-from ragkit.collection.schema import Schema, arrow_type
-from ragkit.errors import CorruptCollectionError, InputError
-from ragkit.types import Document, Passage, Span
+from ragkit.collection.files import open_array, open_batch
+from ragkit.collection.schema import arrow_type
+from ragkit.errors import CorruptCollectionError
+from ragkit.types import Document, Passage
 
 DOCUMENTS, PASSAGES = "documents.arrow", "passages.arrow"
 KEYS = "keys.npy"
@@ -37,7 +37,6 @@ _DOCUMENT_KINDS = {
 _PASSAGE_KINDS = {
     "document": "int32", **dict.fromkeys(("start", "end", "byte_start", "byte_end"), "int64"), "headings": "large_list<item: large_string>",
 }  # fmt: skip
-MAX_TEXT = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,103 +46,6 @@ class SourceStamp:
     sha256: str = ""
     size: int = 0
     mtime_ns: int = 0
-
-
-def text_bytes(document: Document) -> int:
-    """Bytes of a document's text in UTF-8; raises InputError where it can't be stored."""
-    try:
-        size = len(document.text) if document.text.isascii() else len(document.text.encode())
-        f"{document.id}{document.title}{document.source}".encode()
-    except UnicodeEncodeError as exc:
-        raise InputError(
-            f"document {document.id!r} holds a lone surrogate at character {exc.start}, which is not text; remove or replace it"
-        ) from None
-    if size > MAX_TEXT:
-        raise InputError(f"document {document.id!r} has {size} bytes of text, more than {MAX_TEXT}; split it into several documents")
-    return size
-
-
-@dataclass
-class SegmentBuffer:
-    """Documents on their way into a segment."""
-
-    documents: list[Document] = field(default_factory=list)
-    spans: list[list[Span]] = field(default_factory=list)
-    meta: list[dict[str, Any]] = field(default_factory=list)
-    stamps: list[SourceStamp] = field(default_factory=list)
-    given: list[Mapping[str, NDArray[np.float32]]] = field(default_factory=list)
-    text_bytes: int = 0
-
-    def append(
-        self,
-        document: Document,
-        spans: list[Span],
-        meta: dict[str, Any],
-        stamp: SourceStamp,
-        size: int,
-        vectors: Mapping[str, NDArray[np.float32]],
-    ) -> None:
-        """Take in one document whose text has `size` bytes (see `text_bytes`), with the vectors given for its passages."""
-        self.given.append(vectors)
-        self.documents.append(document)
-        self.spans.append(spans)
-        self.meta.append(meta)
-        self.stamps.append(stamp)
-        self.text_bytes += size
-
-    def write(self, folder: Path, schema: Schema) -> tuple[int, int]:
-        """Write both tables into a new folder; returns the numbers of documents and passages."""
-        folder.mkdir(parents=True)
-        documents = self._documents(schema)
-        passages = self._passages()
-        save_batch(folder / DOCUMENTS, documents)
-        save_batch(folder / PASSAGES, passages)
-        return documents.num_rows, passages.num_rows
-
-    def _documents(self, schema: Schema) -> pa.RecordBatch:
-        docs = self.documents
-        columns: dict[str, pa.Array] = {
-            "id": pa.array([d.id for d in docs], pa.large_string()),
-            "title": pa.array([d.title for d in docs], pa.large_string()),
-            "text": pa.array([d.text for d in docs], pa.large_string()),
-            "body_start": pa.array([d.body_start for d in docs], pa.int64()),
-            "page_starts": pa.array([d.page_starts for d in docs], pa.large_list(pa.int64())),
-            "source": pa.array([d.source for d in docs], pa.large_string()),
-            "source_sha256": pa.array([s.sha256 for s in self.stamps], pa.large_string()),
-            "source_size": pa.array([s.size for s in self.stamps], pa.int64()),
-            "source_mtime_ns": pa.array([s.mtime_ns for s in self.stamps], pa.int64()),
-        }
-        for name, kind in schema.fields.items():
-            if any(name in m for m in self.meta):
-                columns[META + name] = pa.array([m.get(name) for m in self.meta], arrow_type(kind))
-        return pa.RecordBatch.from_pydict(columns)
-
-    def _passages(self) -> pa.RecordBatch:
-        counts = [len(s) for s in self.spans]
-        spans = [s for of_one in self.spans for s in of_one]
-        in_bytes = np.concatenate(
-            [np.zeros((0, 2), np.int64), *(_byte_spans(d.text, s) for d, s in zip(self.documents, self.spans, strict=True))]
-        )
-        return pa.RecordBatch.from_pydict(
-            {
-                "document": pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
-                "start": pa.array([s.start for s in spans], pa.int64()),
-                "end": pa.array([s.end for s in spans], pa.int64()),
-                "byte_start": pa.array(in_bytes[:, 0]),
-                "byte_end": pa.array(in_bytes[:, 1]),
-                "headings": pa.array([s.headings for s in spans], pa.large_list(pa.large_string())),
-            }
-        )
-
-
-def _byte_spans(text: str, spans: Sequence[Span]) -> NDArray[np.int64]:
-    """(n, 2) offsets of the spans in the UTF-8 bytes of the text; linear in the text."""
-    chars = np.array([(s.start, s.end) for s in spans], np.int64).reshape(-1, 2)
-    if text.isascii() or not len(chars):
-        return chars
-    points = np.unique(chars)
-    ends = np.cumsum([len(text[a:b].encode()) for a, b in zip(np.concatenate(([0], points[:-1])).tolist(), points.tolist(), strict=True)])
-    return np.asarray(ends[np.searchsorted(points, chars)], np.int64)
 
 
 class SegmentColumns:

@@ -6,7 +6,6 @@ was in force. A rerun that arrives at the same documents finds it; any other com
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ragkit.collection.files import check_size, inside, replace_file
+from ragkit.collection.files import check_size, inside, replace_file, sha256_bytes
 from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry
-from ragkit.collection.segment import SegmentBuffer
 from ragkit.errors import CorruptCollectionError
 
 _FOLDER = "staging/segments"
@@ -32,17 +30,10 @@ class StagedSegment(BaseModel):
     after: Manifest
 
 
-def key_of(buffer: SegmentBuffer, settings: Manifest) -> str:
-    """Digest of documents and settings: equal ones give equal segments."""
-    made = hashlib.sha256(settings.model_dump_json(exclude={"generation", "segments", "files", "problems", "roots"}).encode())
-    for document, meta, stamp, given in zip(buffer.documents, buffer.meta, buffer.stamps, buffer.given, strict=True):
-        told = (document.id, document.title, document.source, document.body_start, document.page_starts, document.headings)
-        for part in (repr(told), document.text, repr(sorted(meta.items())), repr(stamp)):
-            content = part.encode()
-            made.update(f"{len(content)} ".encode() + content)
-        for name, vector in sorted(given.items()):
-            made.update(name.encode() + vector.tobytes())
-    return made.hexdigest()
+def key_of(documents: str, settings: Manifest) -> str:
+    """Digest of documents, given by theirs, and settings: equal ones give equal segments."""
+    told = settings.model_dump_json(exclude={"generation", "segments", "files", "problems", "roots"})
+    return sha256_bytes(f"{documents} {told}".encode())
 
 
 def note(folder: Path, key: str, staged: StagedSegment) -> None:

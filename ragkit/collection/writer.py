@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -17,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.collection import staging
+from ragkit.collection.buffer import SegmentBuffer, text_bytes
 from ragkit.collection.builder import SegmentBuilder
 from ragkit.collection.files import save_array, sync_file, sync_folder
 from ragkit.collection.manifest import FileProblems, Manifest, SegmentEntry, live, publish
+from ragkit.collection.memory import NO_LIMIT, Budget, bytes_a_passage
 from ragkit.collection.merging import write_merged
 from ragkit.collection.retention import drop_old_versions, drop_orphans
 from ragkit.collection.schema import Schema
-from ragkit.collection.segment import SegmentBuffer, SourceStamp, text_bytes
+from ragkit.collection.segment import SourceStamp
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.vectors import check_given
 from ragkit.errors import DuplicateIdError, ShapeError
@@ -33,10 +36,6 @@ from ragkit.spec import from_config
 from ragkit.types import Document, Span
 
 _log = logging.getLogger(__name__)
-
-SEGMENT_TEXT = 128 << 20
-"""Bytes of text after which a segment is written and a new one begun."""
-
 
 Vectors = Mapping[str, NDArray[np.float32]]
 NO_VECTORS: Vectors = MappingProxyType({})
@@ -53,6 +52,7 @@ class Commit:
     base: Snapshot
     progress: Progress = False
     roots: tuple[str, ...] = ()
+    budget: Budget = NO_LIMIT
     added: list[str] = field(default_factory=list)
     deleted: int = 0
     problems: dict[str, FileProblems] | None = None
@@ -119,7 +119,7 @@ class Commit:
         self._buffer.append(document, spans, meta, stamp, size, vectors)
         self._new_ids.add(document.id)
         self.added.append(document.id)
-        if self._buffer.text_bytes >= SEGMENT_TEXT:
+        if self.budget.full(self._buffer.text_bytes, self._buffer.n_passages, len(self._new_ids), self._vector_bytes):
             self._flush(full=True)
 
     def _spans(self, document: Document) -> list[Span]:
@@ -128,6 +128,10 @@ class Commit:
         chunker = self._chunker if not isinstance(self._chunker, str) else _auto(document)
         spans = chunker.split(document)
         return spans or ([Span(0, 0)] if document.title else [])  # a title alone can still be found
+
+    @cached_property
+    def _vector_bytes(self) -> int:
+        return 0 if self.budget.left is None else bytes_a_passage(self._builder.indexes.values())
 
     def merge(self, run: range) -> None:
         """Put one segment in place of adjacent ones, given by their numbers in the base version, with what is alive in them."""
@@ -145,9 +149,9 @@ class Commit:
 
     def _flush(self, *, full: bool) -> None:
         """Make a segment of what was taken in; a full one is noted, so that a rerun need not make it again."""
-        if not self._buffer.documents:
+        if not self._buffer.n_documents:
             return
-        key = staging.key_of(self._buffer, self._settings()) if full else ""
+        key = staging.key_of(self._buffer.digest, self._settings()) if full else ""
         staged = staging.find(self.folder, key) if full else None
         if staged is not None:
             _log.info("%s: a segment of %d documents that an interrupted run had finished is used", self.folder, staged.entry.documents)
@@ -156,9 +160,10 @@ class Commit:
             self._segments.append(staged.entry)
         else:
             before = set(self._builder.files)
-            path = self._builder.new_folder()
+            path, given = self._builder.new_folder(), self._buffer.given
             self._buffer.write(path, self._schema)
-            self._segments.append(self._builder.finish(path, self._buffer.given))
+            self._buffer = SegmentBuffer()  # its memory is needed for what comes now
+            self._segments.append(self._builder.finish(path, given))
             if full:
                 files = {n: f for n, f in self._builder.files.items() if n not in before}
                 sync_folder(self.folder / "segments")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ragkit.collection.builder as builder
-import ragkit.collection.writer as writer
+import ragkit.collection.memory as memory
 from ragkit import BM25, Collection, Document, Retrieve, Tokens
 from ragkit.collection.files import replace_file, sealed, sha256_bytes
 from ragkit.collection.home import open_or_create, remove_if_empty
@@ -238,7 +238,7 @@ def test_parts_are_built_for_large_segments_only(tmp_path: Path, monkeypatch: py
 
 
 def test_a_large_add_makes_several_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SEGMENT_TEXT", 100)
+    monkeypatch.setattr(memory, "SEGMENT_TEXT", 100)
     made = Collection.create(tmp_path / "c", chunker=None)
     made.add([Document(f"number {i} " + "pad " * 10, id=str(i)) for i in range(10)])
     assert len(made.version.manifest.segments) > 2
