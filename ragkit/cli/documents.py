@@ -36,6 +36,7 @@ from ragkit.errors import InputError
 @click.option("--follow-links", is_flag=True, help="Follow symbolic links that stay inside the folder.")
 @click.option("--replace", is_flag=True, help="Drop what was indexed from folders that are not named now, or are empty now.")
 @click.option("--max-ram", default=None, help="Most memory that the process is to hold while it indexes, such as 1GB.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that read files and build index parts beside this one.")
 @told
 def index(
     paths: tuple[Path, ...],
@@ -50,6 +51,7 @@ def index(
     follow_links: bool,
     replace: bool,
     max_ram: str | None,
+    workers: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -74,7 +76,13 @@ def index(
     collection = open_or_create(output, indexes=specs, chunker=_chunker(chunker or "auto"))
     try:
         report = collection.sync(
-            paths, options=options, follow_links=follow_links, replace=replace, max_ram=max_ram, progress=show_progress(quiet)
+            paths,
+            options=options,
+            follow_links=follow_links,
+            replace=replace,
+            max_ram=max_ram,
+            workers=workers,
+            progress=show_progress(quiet),
         )
         report_sync(report, quiet)
         need_documents(collection, paths)
@@ -109,8 +117,9 @@ def _chunker(name: str) -> Any:
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--replace", is_flag=True, help="Drop what was indexed from folders that are not named now, or are empty now.")
 @click.option("--max-ram", default=None, help="Most memory that the process is to hold while it indexes, such as 1GB.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that read files and build index parts beside this one.")
 @told
-def sync(collection: Path, folder: Path | None, replace: bool, max_ram: str | None, as_json: bool, quiet: bool) -> None:
+def sync(collection: Path, folder: Path | None, replace: bool, max_ram: str | None, workers: int, as_json: bool, quiet: bool) -> None:
     """Bring a collection in step with its folder: reads only what changed."""
     from ragkit.collection import Collection
 
@@ -118,7 +127,7 @@ def sync(collection: Path, folder: Path | None, replace: bool, max_ram: str | No
     roots = [folder] if folder else opened.version.manifest.roots
     if not roots:
         raise InputError(f"{collection} was not made from a folder; name one: ragkit sync {collection} FOLDER")
-    report = opened.sync(roots, replace=replace, max_ram=max_ram, progress=show_progress(quiet))
+    report = opened.sync(roots, replace=replace, max_ram=max_ram, workers=workers, progress=show_progress(quiet))
     if not as_json:
         report_sync(report, quiet)
     emit({**report.to_dict(), **opened.info()}, f"{collection}: {len(opened)} documents", as_json)

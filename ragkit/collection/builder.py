@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -21,6 +22,7 @@ from ragkit.collection.manifest import FileEntry, Manifest, SegmentEntry
 from ragkit.collection.segment import SegmentColumns
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.vectors import KnownVectors, encode_column, given_names, write_given, write_keys
+from ragkit.collection.workers import NO_WORKERS, Workers
 from ragkit.digests import sha256_file
 from ragkit.progress import Progress
 from ragkit.protocols import IndexSpec, VectorIndex
@@ -28,6 +30,27 @@ from ragkit.spec import from_config, to_config
 
 SMALL_SEGMENT = 256
 """Segments with fewer passages store columns only; indexes read those when they are opened."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A segment whose index parts are being built; building waits for each."""
+
+    path: Path
+    entry: SegmentEntry
+    building: list[Callable[[], None]]
+
+    def wait(self) -> None:
+        """Until nobody writes into its folder any more, whatever came of it."""
+        for wait in self.building:
+            with suppress(Exception):
+                wait()
+
+
+def build_part(path: Path, index_text: str, models: Mapping[str, Path], name: str, spec: IndexSpec, progress: Progress) -> None:
+    """Build one index part of the segment in a folder."""
+    (path / name).mkdir()
+    spec.build(SegmentColumns.open(path, index_text, models), path / name, progress=progress)
 
 
 @dataclass
@@ -41,6 +64,7 @@ class SegmentBuilder:
     folder: Path
     base: Snapshot
     progress: Progress = False
+    workers: Workers = NO_WORKERS
     made: list[Path] = field(default_factory=list)
     files: dict[str, FileEntry] = field(default_factory=dict)
 
@@ -71,8 +95,8 @@ class SegmentBuilder:
         self.made.append(path)
         return path
 
-    def finish(self, path: Path, given: Sequence[Mapping[str, NDArray[np.float32]]] = ()) -> SegmentEntry:
-        """Build and flush what belongs to the columns in a folder; vector columns that it holds already are kept.
+    def begin(self, path: Path, given: Sequence[Mapping[str, NDArray[np.float32]]] = ()) -> Unfinished:
+        """Make what belongs to the columns in a folder; vector columns that it holds already are kept, index parts are left to workers.
 
         given  vectors that the caller gave, one mapping a document
         """
@@ -82,27 +106,32 @@ class SegmentBuilder:
         if vector_indexes:
             self._write_vectors(path, columns, vector_indexes, given)
             self._train(columns, vector_indexes)
-        built: list[str] = []
         models: dict[str, str] = {}
-        if columns.n_passages >= SMALL_SEGMENT:
+        building: list[Callable[[], None]] = []
+        if large := columns.n_passages >= SMALL_SEGMENT:
             models = {n: v for n, v in self.models.items() if n in vector_indexes}
             folders = {name: self.folder / "models" / name / version for name, version in models.items()}
-            columns = SegmentColumns.open(path, self.base.manifest.index_text, folders)
-            for index, spec in self.indexes.items():
-                (path / index).mkdir()
-                spec.build(columns, path / index, progress=self.progress)
-                built.append(index)
-        for file in sync_tree(path):
-            self.record(file)
-        return SegmentEntry(
+            progress = False if self.workers.n else self.progress
+            for name, spec in self.indexes.items():
+                building.append(self.workers.submit(build_part, path, self.base.manifest.index_text, folders, name, spec, progress))
+        entry = SegmentEntry(
             id=path.name,
             documents=columns.n_documents,
             passages=columns.n_passages,
             live_documents=columns.n_documents,
             live_passages=columns.n_passages,
-            indexes=tuple(built),
+            indexes=tuple(self.indexes) if large else (),
             models=models,
         )
+        return Unfinished(path, entry, building)
+
+    def complete(self, unfinished: Unfinished) -> SegmentEntry:
+        """Wait for a segment's index parts, and flush and record its files."""
+        for wait in unfinished.building:
+            wait()
+        for file in sync_tree(unfinished.path):
+            self.record(file)
+        return unfinished.entry
 
     def record(self, file: Path) -> None:
         """Take a flushed file into the version."""

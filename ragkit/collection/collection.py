@@ -29,6 +29,7 @@ from ragkit.collection.repair import RepairReport, repair
 from ragkit.collection.retention import drop_orphans
 from ragkit.collection.retention import purge as remove_old_versions
 from ragkit.collection.schema import Schema
+from ragkit.collection.workers import NO_WORKERS, Workers
 from ragkit.collection.writer import Commit, add_all
 from ragkit.errors import Cancelled, CollectionExistsError, CorruptCollectionError, InputError
 from ragkit.filters import as_filter
@@ -149,9 +150,11 @@ class Collection(Reading):
             yield
 
     @contextmanager
-    def _publishing(self, progress: Progress, roots: tuple[str, ...] = (), budget: Budget = NO_LIMIT) -> Iterator[Commit]:
+    def _publishing(
+        self, progress: Progress, roots: tuple[str, ...] = (), budget: Budget = NO_LIMIT, workers: Workers = NO_WORKERS
+    ) -> Iterator[Commit]:
         """A commit on the live version, under the lock; published if the block ends well."""
-        commit = Commit(self.folder, self._snapshot, progress, roots, budget)
+        commit = Commit(self.folder, self._snapshot, progress, roots, budget, workers)
         try:
             yield commit
             commit.publish()
@@ -161,11 +164,13 @@ class Collection(Reading):
         self.refresh()
 
     @contextmanager
-    def _commit(self, progress: Progress, roots: tuple[str, ...] = (), max_ram: int | str | None = None) -> Iterator[Commit]:
+    def _commit(
+        self, progress: Progress, roots: tuple[str, ...] = (), max_ram: int | str | None = None, workers: int = 0
+    ) -> Iterator[Commit]:
         """A commit with all that belongs to it: the lock before, and after it the merging that has become due."""
         with self._writing():
             budget = Budget.of(max_ram)
-            with self._publishing(progress, roots, budget) as commit:
+            with Workers(workers) as started, self._publishing(progress, roots, budget, started) as commit:
                 yield commit
             if self.auto_merge:
                 self._merge_due(progress, budget)
@@ -210,6 +215,7 @@ class Collection(Reading):
         *,
         vectors: Mapping[str, ArrayLike] | None = None,
         max_ram: int | str | None = None,
+        workers: int = 0,
         progress: Progress = False,
     ) -> list[str]:
         """Add new documents in one commit; returns their ids. Raises DuplicateIdError where one is stored.
@@ -218,8 +224,10 @@ class Collection(Reading):
         vectors    {name: (documents, dim)} for the indexes of vectors that you give yourself: ``Dense(vectors=name)``
         max_ram    most memory that the process is to hold, such as "1GB": segments are kept small enough for it. What an
                    encoder needs for itself comes on top
+        workers    processes that build index parts beside this one, which pays from some 100 MB of text on; a script that
+                   uses them guards its main part with ``if __name__ == "__main__":``
         """
-        return self._write(documents, vectors, max_ram, progress, replace=False)
+        return self._write(documents, vectors, max_ram, workers, progress, replace=False)
 
     def upsert(
         self,
@@ -227,16 +235,18 @@ class Collection(Reading):
         *,
         vectors: Mapping[str, ArrayLike] | None = None,
         max_ram: int | str | None = None,
+        workers: int = 0,
         progress: Progress = False,
     ) -> list[str]:
         """Add documents, each in place of the stored one with its id, in one commit; returns their ids. See `add`."""
-        return self._write(documents, vectors, max_ram, progress, replace=True)
+        return self._write(documents, vectors, max_ram, workers, progress, replace=True)
 
     def _write(
         self,
         documents: Iterable[DocumentLike],
         vectors: Mapping[str, ArrayLike] | None,
         max_ram: int | str | None,
+        workers: int,
         progress: Progress,
         *,
         replace: bool,
@@ -245,7 +255,7 @@ class Collection(Reading):
             raise InputError("give a list of documents, as in add([document]); to index a folder use sync(folder)")
         given = list(map(as_document, documents)) if isinstance(documents, list | tuple) else map(as_document, documents)
         arrays = {name: np.asarray(rows, np.float32) for name, rows in (vectors or {}).items()}
-        with self._commit(progress, max_ram=max_ram) as commit:
+        with self._commit(progress, max_ram=max_ram, workers=workers) as commit:
             add_all(commit, given, arrays, replace=replace)
         return commit.added
 
@@ -270,6 +280,7 @@ class Collection(Reading):
         follow_links: bool = False,
         replace: bool = False,
         max_ram: int | str | None = None,
+        workers: int = 0,
         progress: Progress = False,
     ) -> SyncReport:
         """Bring the collection in step with a folder, a file, a BEIR folder, or several of them, in one commit.
@@ -280,12 +291,13 @@ class Collection(Reading):
         replace  also drop what was indexed from folders that are not named now, or that have lost all their files;
                  without it both raise InputError
         max_ram  see `add`; documents of one file are held together
+        workers  processes that read and cut files, and build index parts, beside this one; see `add`
         """
         from ragkit.collection.sync import sync_folders
         from ragkit.loaders import LoadOptions
 
         roots = [Path(folder)] if isinstance(folder, str | Path) else [Path(f) for f in folder]
-        with self._commit(progress, tuple(str(r.resolve()) for r in roots), max_ram) as commit:
+        with self._commit(progress, tuple(str(r.resolve()) for r in roots), max_ram, workers) as commit:
             report = sync_folders(commit, roots, options or LoadOptions(), follow_links=follow_links, replace_roots=replace)
         self.last_sync = report
         return report

@@ -8,8 +8,9 @@ file is remembered with it and reported again by every sync, until the file chan
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from ragkit import __version__
 from ragkit.collection.manifest import FileProblems
 from ragkit.collection.segment import SourceStamp
 from ragkit.collection.snapshot import Snapshot
-from ragkit.collection.writer import Commit
+from ragkit.collection.writer import Commit, cut
 from ragkit.digests import sha256_file
 from ragkit.errors import InputError, LoadError, MissingDependencyError, RagkitError
 from ragkit.loaders import LoadOptions, Skipped, SourceFile, is_beir, load_file, loader_for, walk
-from ragkit.progress import track
-from ragkit.types import Document
+from ragkit.progress import Tracker, track
+from ragkit.protocols import Chunker
+from ragkit.types import Document, Span
 
 _CLOCK_GRAIN_NS = 2_000_000_000
 """A file written this shortly before it was read may change again within one tick of its clock."""
@@ -96,8 +98,11 @@ class _Sync:
         seen = {f.relative for f in files}
         hidden = tuple(s.path for s in self.report.skipped)  # what can't be looked at now is not gone
         with track("reading files", len(files), self.commit.progress) as tracker:
-            for file in files:
-                self._file(file, self._known.get(file.relative))
+            to_read = [f for f in files if not self._settled(f, tracker)]
+            digests = {f.relative: was.stamp.sha256 for f in to_read if (was := self._known.get(f.relative))}
+            read = partial(read_file, self.options, self.commit.chunker, digests)
+            for file, found in zip(to_read, self.commit.workers.map(read, to_read), strict=True):
+                self._take_file(file, self._known.get(file.relative), found)
                 tracker.advance()
         for source, was in self._known.items():
             if source not in seen and not any(source == path or source.startswith(f"{path}/") for path in hidden):
@@ -115,15 +120,18 @@ class _Sync:
                 "them, use another collection, or drop them with replace=True (--replace)"
             )
 
-    def _file(self, file: SourceFile, was: _Known | None) -> None:
-        noted = self._noted.get(file.relative)
+    def _settled(self, file: SourceFile, tracker: Tracker) -> bool:
+        """Whether nothing has to be read: the file is as it was, and what is known of it is reported."""
+        was, noted = self._known.get(file.relative), self._noted.get(file.relative)
         same = (file.size, file.mtime_ns)
         if was and (was.stamp.size, was.stamp.mtime_ns) == same:
             self._unchanged(file, noted)
         elif not was and noted and (noted.size, noted.mtime_ns) == same and noted.settings == self._settings:
             self._note(file, noted)
         else:
-            self._read(file, was, noted)
+            return False
+        tracker.advance()
+        return True
 
     def _unchanged(self, file: SourceFile, noted: FileProblems | None) -> None:
         self.report.unchanged.append(file.relative)
@@ -135,39 +143,31 @@ class _Sync:
         self._problems[file.relative] = noted
         self.report.skipped.extend(Skipped(file.relative, reason) for reason in noted.reasons)
 
-    def _read(self, file: SourceFile, was: _Known | None, noted: FileProblems | None) -> None:
-        problems: list[str] = []
-        remembered = True
-        try:
-            loader = loader_for(file.path)
-            too_large = file.size > self.options.max_bytes and loader not in _RECORD_FILES
-            # hashed before it is read: a file that changes in between is read again by the next sync
-            stamp = SourceStamp("" if too_large or loader is None else sha256_file(file.path), file.size, _trusted(file))
-            if was and was.stamp.sha256 == stamp.sha256:
-                self._unchanged(file, noted)
-                return
-            documents = load_file(file, self.options, problems.append)
-        except (LoadError, MissingDependencyError, OSError) as exc:
-            reason = str(exc).removeprefix(f"{file.relative}: ") if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
-            problems = [reason + ("; what was indexed of it before is kept" if was else "")]
-            remembered = isinstance(exc, LoadError) and loader_for(file.path) is not None and not was
+    def _take_file(self, file: SourceFile, was: _Known | None, found: FileRead) -> None:
+        """Take over what was read of a file."""
+        problems = list(found.problems)
+        if found.unchanged:
+            self._unchanged(file, self._noted.get(file.relative))
+            return
+        if found.failed:
+            problems = [found.failed + ("; what was indexed of it before is kept" if was else "")]
         else:
-            self._take(file, was, documents, stamp, problems)
+            self._take(file, was, found, problems)
         if problems:
             reasons = (*problems[:_REASONS], *([f"… and {len(problems) - _REASONS} more"] if len(problems) > _REASONS else []))
-            found = FileProblems(size=file.size, mtime_ns=_trusted(file), settings=self._settings, reasons=reasons)
+            noted = FileProblems(size=file.size, mtime_ns=_trusted(file), settings=self._settings, reasons=reasons)
             self.report.skipped.extend(Skipped(file.relative, reason) for reason in reasons)
-            if remembered:
-                self._problems[file.relative] = found
+            if not found.failed or (found.lasting and not was):
+                self._problems[file.relative] = noted
 
-    def _take(self, file: SourceFile, was: _Known | None, documents: list[Document], stamp: SourceStamp, problems: list[str]) -> None:
+    def _take(self, file: SourceFile, was: _Known | None, found: FileRead, problems: list[str]) -> None:
         """Put a file's documents in place of those that were indexed of it; one that can't be taken leaves its old one."""
         clashes: dict[str, list[str]] = {}
         settled: set[str] = set()
         taken = 0
-        for document in documents:
+        for document, spans in found.documents:
             try:
-                self.commit.upsert(document, stamp, on_clash=lambda name, told: clashes.setdefault(name, []).append(told))
+                self.commit.upsert(document, found.stamp, on_clash=lambda n, told: clashes.setdefault(n, []).append(told), spans=spans)
                 taken += 1
             except InputError as exc:
                 problems.append(str(exc))
@@ -179,6 +179,42 @@ class _Sync:
         for id in was.ids if was else ():
             if id not in settled:
                 self.commit.delete(id)
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """What came of reading a file.
+
+    documents  each with where it is cut
+    problems   sentences about what was left out
+    failed     why nothing could be read; "" where something could
+    lasting    whether it fails again as long as the file stays as it is
+    """
+
+    stamp: SourceStamp
+    unchanged: bool = False
+    documents: tuple[tuple[Document, list[Span]], ...] = ()
+    problems: tuple[str, ...] = ()
+    failed: str = ""
+    lasting: bool = False
+
+
+def read_file(options: LoadOptions, chunker: Chunker | str | None, digests: Mapping[str, str], file: SourceFile) -> FileRead:
+    """Read and cut a file, unless its sha256 is that of the last sync; runs in a worker process if there are some."""
+    problems: list[str] = []
+    stamp = SourceStamp()
+    try:
+        loader = loader_for(file.path)
+        too_large = file.size > options.max_bytes and loader not in _RECORD_FILES
+        # hashed before it is read: a file that changes in between is read again by the next sync
+        stamp = SourceStamp("" if too_large or loader is None else sha256_file(file.path), file.size, _trusted(file))
+        if digests.get(file.relative) == stamp.sha256:
+            return FileRead(stamp, unchanged=True)
+        documents = load_file(file, options, problems.append)
+    except (LoadError, MissingDependencyError, OSError) as exc:
+        reason = str(exc).removeprefix(f"{file.relative}: ") if isinstance(exc, RagkitError) else f"can't be read: {exc.strerror}"
+        return FileRead(stamp, failed=reason, lasting=isinstance(exc, LoadError) and loader_for(file.path) is not None)
+    return FileRead(stamp, documents=tuple((d, cut(d, chunker)) for d in documents), problems=tuple(problems))
 
 
 def _walk_all(roots: Sequence[Path], follow_links: bool, skipped: list[Skipped]) -> list[SourceFile]:

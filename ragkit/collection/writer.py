@@ -7,6 +7,7 @@ is the only step that a reader can see. Whatever fails before it leaves the old 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ragkit.collection import staging
 from ragkit.collection.buffer import SegmentBuffer, text_bytes
-from ragkit.collection.builder import SegmentBuilder
+from ragkit.collection.builder import SegmentBuilder, Unfinished
 from ragkit.collection.files import save_array, sync_file, sync_folder
 from ragkit.collection.manifest import FileProblems, Manifest, SegmentEntry, live, publish
 from ragkit.collection.memory import NO_LIMIT, Budget, bytes_a_passage
@@ -29,6 +30,7 @@ from ragkit.collection.schema import Schema
 from ragkit.collection.segment import SourceStamp
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.vectors import check_given
+from ragkit.collection.workers import NO_WORKERS, Workers
 from ragkit.errors import DuplicateIdError, ShapeError
 from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker
@@ -53,6 +55,7 @@ class Commit:
     progress: Progress = False
     roots: tuple[str, ...] = ()
     budget: Budget = NO_LIMIT
+    workers: Workers = NO_WORKERS
     added: list[str] = field(default_factory=list)
     deleted: int = 0
     problems: dict[str, FileProblems] | None = None
@@ -65,8 +68,9 @@ class Commit:
         self._segments: list[SegmentEntry] = []
         self._merged: dict[range, SegmentEntry | None] = {}
         self._forgotten: set[str] = set()
-        self._builder = SegmentBuilder(self.folder, self.base, self.progress)
-        self._chunker = chunker_of(self.base.manifest)
+        self._unfinished: deque[tuple[Unfinished, str, Set[str], Manifest]] = deque()
+        self._builder = SegmentBuilder(self.folder, self.base, self.progress, self.workers)
+        self.chunker = chunker_of(self.base.manifest)
 
     def add(self, document: Document, stamp: SourceStamp = UNSTAMPED, vectors: Vectors = NO_VECTORS) -> None:
         """Take in a new document; raises DuplicateIdError or SchemaError and leaves the commit as it was."""
@@ -84,17 +88,19 @@ class Commit:
         stamp: SourceStamp = UNSTAMPED,
         vectors: Vectors = NO_VECTORS,
         on_clash: Callable[[str, str], None] | None = None,
+        spans: list[Span] | None = None,
     ) -> None:
         """Take in a document, in place of the stored one with its id if there is one.
 
         vectors   {name: (dim,)} of indexes whose vectors the caller gives
         on_clash  told of each metadata value that does not fit its field and was left out; without it that raises
+        spans     where the document is cut, if that is known already
         """
         document = with_id(document)
         if document.id in self._new_ids:
             raise DuplicateIdError(f"the id {document.id!r} was given twice; give each document its own")
         at = self.base.find(document.id)
-        self._take(document, stamp, vectors, on_clash)
+        self._take(document, stamp, vectors, on_clash, spans)
         if at is not None:
             self._kill(*at)
 
@@ -111,9 +117,16 @@ class Commit:
         self.deleted += row not in dead
         dead.add(row)
 
-    def _take(self, document: Document, stamp: SourceStamp, vectors: Vectors, on_clash: Callable[[str, str], None] | None = None) -> None:
+    def _take(
+        self,
+        document: Document,
+        stamp: SourceStamp,
+        vectors: Vectors,
+        on_clash: Callable[[str, str], None] | None = None,
+        spans: list[Span] | None = None,
+    ) -> None:
         size = text_bytes(document)
-        spans = self._spans(document)
+        spans = cut(document, self.chunker) if spans is None else spans
         check_given(document.id, len(spans), vectors, self._builder.given_names)
         meta = self._schema.admit(document.meta, document.id, on_clash)
         self._buffer.append(document, spans, meta, stamp, size, vectors)
@@ -121,13 +134,6 @@ class Commit:
         self.added.append(document.id)
         if self.budget.full(self._buffer.text_bytes, self._buffer.n_passages, len(self._new_ids), self._vector_bytes):
             self._flush(full=True)
-
-    def _spans(self, document: Document) -> list[Span]:
-        if self._chunker is None:
-            return [Span(0, len(document.text))]
-        chunker = self._chunker if not isinstance(self._chunker, str) else _auto(document)
-        spans = chunker.split(document)
-        return spans or ([Span(0, 0)] if document.title else [])  # a title alone can still be found
 
     @cached_property
     def _vector_bytes(self) -> int:
@@ -140,7 +146,7 @@ class Commit:
         if any(v.entry.live_documents for v in views):
             path = self._builder.new_folder()
             write_merged(path, views, self._schema.fields)
-            self._merged[run] = self._builder.finish(path)
+            self._merged[run] = self._builder.complete(self._builder.begin(path))
 
     def forget_models(self, models: Set[tuple[str, str]]) -> None:
         """Let (index, version) that are damaged be trained anew, with the next segment that is large enough."""
@@ -159,16 +165,27 @@ class Commit:
             self._builder.files.update(staged.files)
             self._segments.append(staged.entry)
         else:
-            before = set(self._builder.files)
             path, given = self._builder.new_folder(), self._buffer.given
             self._buffer.write(path, self._schema)
             self._buffer = SegmentBuffer()  # its memory is needed for what comes now
-            self._segments.append(self._builder.finish(path, given))
-            if full:
-                files = {n: f for n, f in self._builder.files.items() if n not in before}
-                sync_folder(self.folder / "segments")
-                staging.note(self.folder, key, staging.StagedSegment(entry=self._segments[-1], files=files, after=self._settings()))
+            known = set(self._builder.files)
+            unfinished = self._builder.begin(path, given)
+            self._segments.append(unfinished.entry)
+            trained = self._builder.files.keys() - known
+            self._unfinished.append((unfinished, key, trained, self._settings()))
+            self._complete(at_most=self.workers.n)
         self._buffer = SegmentBuffer()
+
+    def _complete(self, at_most: int) -> None:
+        """Complete segments until there are at most so many whose index parts are still being built."""
+        while len(self._unfinished) > at_most:
+            unfinished, key, trained, after = self._unfinished.popleft()
+            known = self._builder.files.keys() - trained
+            entry = self._builder.complete(unfinished)
+            if key:
+                files = {n: f for n, f in self._builder.files.items() if n not in known}
+                sync_folder(self.folder / "segments")
+                staging.note(self.folder, key, staging.StagedSegment(entry=entry, files=files, after=after))
 
     def _settings(self) -> Manifest:
         """The base version's manifest with the settings as decided so far."""
@@ -178,6 +195,7 @@ class Commit:
     def publish(self) -> Manifest:
         """Write what is left, sync it, and make it the live version; unchanged content keeps the old version."""
         self._flush(full=False)
+        self._complete(at_most=0)
         old = self.base.manifest
         problems = old.problems if self.problems is None else self.problems
         changed = self._segments or self._dead or self._merged
@@ -249,6 +267,8 @@ class Commit:
 
         Full segments stay for a rerun.
         """
+        for unfinished, *_ in self._unfinished:  # a worker that still writes there would leave files behind
+            unfinished.wait()
         if live(self.folder).generation >= self._builder.generation:
             return
         staged = list(staging.names(self.folder))
@@ -275,10 +295,16 @@ def chunker_of(manifest: Manifest) -> Chunker | str | None:
     return from_config("chunkers", manifest.chunker) if isinstance(manifest.chunker, dict) else manifest.chunker
 
 
-def _auto(document: Document) -> Chunker:
-    from ragkit.chunking import chunker_for
+def cut(document: Document, chunker: Chunker | str | None) -> list[Span]:
+    """Where a chunker of `chunker_of` cuts a document."""
+    if chunker is None:
+        return [Span(0, len(document.text))]
+    if isinstance(chunker, str):
+        from ragkit.chunking import chunker_for
 
-    return chunker_for(document)
+        chunker = chunker_for(document)
+    spans = chunker.split(document)
+    return spans or ([Span(0, 0)] if document.title else [])  # a title alone can still be found
 
 
 def add_all(commit: Commit, documents: Iterable[Document], vectors: Mapping[str, NDArray[np.float32]], *, replace: bool) -> None:
