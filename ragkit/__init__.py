@@ -15,7 +15,7 @@ from ragkit.offline import obey_environment, offline
 
 if TYPE_CHECKING:
     from ragkit.chunking import Headings, Recursive, Sentences, Tokens
-    from ragkit.collection import Collection, Snapshot, SyncReport
+    from ragkit.collection import Collection, Snapshot, SyncReport, estimate
     from ragkit.collection import open_folder as open
     from ragkit.encoders import encoder
     from ragkit.errors import RagkitError
@@ -68,6 +68,7 @@ _LAZY = {
     "Tokens": "ragkit.chunking:Tokens",
     "compare": "ragkit.evaluation:compare",
     "encoder": "ragkit.encoders:encoder",
+    "estimate": "ragkit.collection:estimate",
     "evaluate": "ragkit.evaluation:evaluate",
     "hybrid": "ragkit.pipelines.hybrid:hybrid",
     "interpolate": "ragkit.pipelines.fusion:interpolate",
@@ -110,6 +111,7 @@ __all__ = [
     "Tokens",
     "compare",
     "encoder",
+    "estimate",
     "evaluate",
     "hybrid",
     "interpolate",

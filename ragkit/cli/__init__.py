@@ -1,4 +1,5 @@
-"""The command line: ``ragkit index | sync | search | ask | eval | get | info | check | repair | compact | export | snapshot | fetch``.
+"""The command line: ``ragkit index | sync | search | ask | eval | get | info | check | repair | compact | export | snapshot | estimate
+| fetch``.
 
 With ``--json`` one JSON document goes to stdout; progress and notices always go to stderr. The exit
 code is 0 only on success, 2 on wrong usage, 1 otherwise, with one sentence on stderr (``--debug``
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import click
 
-from ragkit.cli.documents import get, index, info, sync
+from ragkit.cli.documents import estimate, get, index, info, sync
 from ragkit.cli.evaluate import evaluate
 from ragkit.cli.models import fetch
 from ragkit.cli.search import ask, search
@@ -22,5 +23,5 @@ def main() -> None:
     """Index documents, search them, and get answers with exact citations; all on this machine."""
 
 
-for command in (index, sync, search, ask, get, info, check, repair, compact, export, snapshot, evaluate, fetch):
+for command in (index, sync, search, ask, get, info, check, repair, compact, export, snapshot, estimate, evaluate, fetch):
     main.add_command(command)

@@ -152,3 +152,29 @@ def info(collection: Path, as_json: bool, quiet: bool) -> None:
     found = open_collection(collection, quiet, allow_empty=True).info()
     lines = [f"{name:<12} {json.dumps(value) if isinstance(value, dict | list) else value}" for name, value in found.items()]
     emit(found, "\n".join(lines), as_json)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--index", "indexes", multiple=True, help="Kind of index; may be repeated. Default: bm25, and dense where its encoder is installed."
+)
+@click.option("--model", default=None, help="Encoder of the dense index: folder, hub id, or static; default all-MiniLM-L6-v2.")
+@click.option("--factory", default=None, help="Of the dense index; see index.")
+@click.option("--chunker", default=None, help="auto (default), none, headings, recursive, sentences, tokens.")
+@told
+def estimate(
+    paths: tuple[Path, ...],
+    indexes: tuple[str, ...],
+    model: str | None,
+    factory: str | None,
+    chunker: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Say what indexing folders or files would take on disk, in memory and in time, from a sample of them."""
+    from ragkit.collection import estimate as estimate_corpus
+
+    specs = [_spec(i, None, model, factory) for i in indexes] or None
+    found = estimate_corpus(paths, indexes=specs, chunker=_chunker(chunker or "auto"), progress=show_progress(quiet))
+    emit(found.to_dict(), str(found), as_json)

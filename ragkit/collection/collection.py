@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ragkit.collection.backup import copy_version
-from ragkit.collection.check import CheckReport, check
+from ragkit.collection.checking import CheckReport, check
 from ragkit.collection.compaction import CompactReport
 from ragkit.collection.export import export
 from ragkit.collection.files import sync_folder as fsync_folder
@@ -25,7 +25,7 @@ from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, publ
 from ragkit.collection.memory import NO_LIMIT, SEGMENT_TEXT, Budget
 from ragkit.collection.merging import all_of, due
 from ragkit.collection.reading import FilterLike, Reading
-from ragkit.collection.repair import RepairReport, repair
+from ragkit.collection.repairing import RepairReport, repair
 from ragkit.collection.retention import drop_orphans
 from ragkit.collection.retention import purge as remove_old_versions
 from ragkit.collection.schema import Schema

@@ -66,6 +66,12 @@ class Budget:
 NO_LIMIT = Budget()
 
 
+def peak_of(text_bytes: int, passages: int, ids: int, vector_bytes: int) -> int:
+    """About the most that indexing so much takes where nobody sets a limit, beside what the process holds anyway."""
+    of_one = min(1.0, SEGMENT_TEXT / max(text_bytes, 1))
+    return int(of_one * (_A_BYTE * text_bytes + (_A_PASSAGE + vector_bytes) * passages)) + _AN_ID * ids
+
+
 def bytes_a_passage(indexes: Iterable[IndexSpec]) -> int:
     """Bytes of the vectors of one passage; loads the encoders."""
     encoders = (spec.encoder() for spec in indexes if isinstance(spec, VectorIndex))

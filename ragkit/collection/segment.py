@@ -152,6 +152,11 @@ class SegmentColumns:
         """Names of the vector columns that the segment holds."""
         return sorted(p.stem for p in (self._folder / "vectors").glob("*.npy") if p.name != KEYS and p.name not in self._hidden)
 
+    @property
+    def text_size(self) -> int:
+        """Bytes of the texts of all documents."""
+        return int(self._text_offsets[self.n_documents]) if self.n_documents else 0
+
     def document_id(self, row: int) -> str:
         return str(self.documents.column("id")[row].as_py())
 

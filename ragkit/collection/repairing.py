@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragkit.collection.check import CheckReport, Damage, check
+from ragkit.collection.checking import CheckReport, Damage, check
 from ragkit.collection.files import replace_file, sealed
 from ragkit.collection.lock import writer_lock
 from ragkit.collection.manifest import CURRENT, live, parse, point_to
