@@ -82,6 +82,34 @@ def test_a_filter_leaves_min_k_allowed_hits(collection: Collection, share: float
         np.testing.assert_allclose(scores, np.take_along_axis(truth, best, axis=1).reshape(-1), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("share", [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 1.0])
+def test_a_filter_keeps_the_recall(collection: Collection, share: float) -> None:
+    """Whatever share of the passages passes, a preset finds as many of the best of them as it does without a filter."""
+    searcher = collection.version.searcher("dense")
+    floor = FLOORS.get(searcher.spec.factory)  # type: ignore[attr-defined]
+    if floor is None:
+        pytest.skip("a factory string promises no recall")
+    allow = np.random.default_rng(int(share * 1e4)).random(N) < share
+    _, rows, _ = searcher.search(asked(QUESTIONS), k=10, allow=[allow])
+    k = min(10, int(allow.sum()))
+    best = np.argsort(-np.where(allow, cosines(QUESTIONS, VECTORS), -np.inf), axis=1, kind="stable")[:, :k]
+    found = rows.reshape(len(QUESTIONS), k)
+    recall = np.mean([len(set(f) & set(b)) / max(k, 1) for f, b in zip(found.tolist(), best.tolist(), strict=True)]) if k else 1.0
+    assert recall >= (1.0 if share <= 0.01 else floor)
+
+
+def test_a_compacted_collection_keeps_the_recall(tmp_path: Path) -> None:
+    made = filled(tmp_path / "c", "balanced")
+    made.delete([str(i) for i in range(0, N, 3)])
+    made.compact()
+    assert made.version.views[0].columns.n_passages == N - len(range(0, N, 3))
+    kept = np.arange(N) % 3 != 0
+    best = np.argsort(-np.where(kept, cosines(QUESTIONS, VECTORS), -np.inf), axis=1)[:, :10]
+    run = made.search(asked(QUESTIONS), k=10)
+    found = np.array(run.ids()).astype(int).reshape(len(QUESTIONS), 10)
+    assert np.mean([len(set(f) & set(b)) / 10 for f, b in zip(found.tolist(), best.tolist(), strict=True)]) >= FLOORS["balanced"]
+
+
 def test_more_than_there_is_and_deep_searches(collection: Collection) -> None:
     run = collection.search(asked(QUESTIONS[:2]), k=N + 5)
     assert np.diff(run.indptr).tolist() == [N, N]
