@@ -11,23 +11,33 @@ from pathlib import Path
 
 import ragkit
 
-NAMES = ("answers", "bm25", "chunking", "dense", "ingest", "retrieval")
+NAMES = ("answers", "bm25", "chunking", "concurrency", "crash", "dense", "ingest", "mutate", "retrieval")
 
 
 def main() -> None:
     """Parse the command line, run, print a table or (with --json) one JSON object as the last line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="ragkit's benchmarks")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="ragkit's benchmarks",
+        epilog="Options of its own, after the name: crash has --kills N and --power.",
+        allow_abbrev=False,
+    )
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--size", help="of a benchmark that has sizes; the first is the default")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--save", action="store_true", help="keep the record under benchmarks/results/")
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
     data = Path(os.environ.get("RAGKIT_DATA", "../shared/data"))
     benchmark = import_module(f"benchmarks.{args.name}")
     sizes = tuple(getattr(benchmark, "SIZES", ()))
     if args.size is not None and args.size not in sizes:
         parser.error(f"{args.name} has {'the sizes ' + ', '.join(sizes) if sizes else 'no sizes'}, not {args.size!r}")
-    record = benchmark.run(data, **({"size": args.size} if args.size else {}))
+    own = argparse.ArgumentParser(prog=f"{parser.prog} {args.name}", add_help=False, allow_abbrev=False)
+    getattr(benchmark, "options", lambda parser: None)(own)
+    given, unknown = own.parse_known_args(rest)
+    if unknown:
+        parser.error(f"{args.name} has no option {' '.join(unknown)!r}")
+    record = benchmark.run(data, **({"size": args.size} if args.size else {}), **vars(given))
     record["context"] = {
         **record.get("context", {}),
         "ragkit": ragkit.__version__,

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from ragkit.collection.files import NewFile, sync_folder, sync_tree
+from ragkit.collection.files import NewFile, make_folder, sync_tree
 from ragkit.collection.manifest import FileEntry, is_collection, point_to
 from ragkit.collection.snapshot import Snapshot
 from ragkit.errors import CollectionExistsError, CorruptCollectionError, InputError
@@ -27,8 +27,9 @@ def copy_version(snapshot: Snapshot, target: Path, *, progress: Progress = False
         raise CollectionExistsError(f"{target} is taken; name a new folder for the copy")
     if target.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{target} is inside the collection itself; name a folder outside of {source}")
+    make_folder(target.absolute())
     for name in ("segments", "deletes"):
-        (target / name).mkdir(parents=True, exist_ok=True)
+        (target / name).mkdir(exist_ok=True)
     with track("copying bytes", sum(f.size for f in manifest.files.values()), progress) as tracker:
         for name, entry in manifest.files.items():
             _copy(source / name, target / name, entry)
@@ -41,7 +42,6 @@ def copy_version(snapshot: Snapshot, target: Path, *, progress: Progress = False
         raise CorruptCollectionError(f"{source / manifest.name} was altered: CURRENT named it as {snapshot.pointer}, it is {found}")
     sync_tree(target)
     point_to(target, manifest.name, content)
-    sync_folder(target.absolute().parent)
 
 
 def _copy(source: Path, target: Path, entry: FileEntry) -> None:

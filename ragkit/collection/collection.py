@@ -19,7 +19,7 @@ from ragkit.collection.backup import copy_version
 from ragkit.collection.checking import CheckReport, check
 from ragkit.collection.compaction import CompactReport
 from ragkit.collection.export import export
-from ragkit.collection.files import sync_folder as fsync_folder
+from ragkit.collection.files import make_folder
 from ragkit.collection.lock import writer_lock
 from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, publish
 from ragkit.collection.memory import NO_LIMIT, SEGMENT_TEXT, Budget
@@ -91,13 +91,12 @@ class Collection(Reading):
         )
         named_pipeline(manifest.default_pipeline, configs)
         _refuse_used(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.absolute())
         with writer_lock(folder, timeout=10.0):
             _refuse_used(folder)  # again: another process may have been first
             (folder / "segments").mkdir(exist_ok=True)
             (folder / "deletes").mkdir(exist_ok=True)
             publish(folder, manifest)
-            fsync_folder(folder.absolute().parent)
         return cls(folder)
 
     @classmethod

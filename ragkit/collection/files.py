@@ -142,6 +142,14 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, all of them to stay."""
+    new = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in new or [path]:  # another process may have made it a moment ago, and not have come to this
+        sync_folder(folder.parent)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a new file and flush it; its folder still has to be synced."""
     with NewFile(path) as f:

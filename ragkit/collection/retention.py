@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from ragkit.collection import staging
-from ragkit.collection.files import replace_file, sealed
-from ragkit.collection.manifest import Manifest, live, parse
+from ragkit.collection.files import replace_file, sealed, sync_folder
+from ragkit.collection.manifest import Manifest, live, parse, pointer
 from ragkit.collection.purged import PURGED
 from ragkit.errors import CollectionError
 
@@ -25,7 +25,8 @@ KEEP_SECONDS = 600.0
 
 def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS, keep_versions: int = KEEP_VERSIONS) -> None:
     """Remove superseded versions; call it under the writer's lock, after a version was published."""
-    paths = sorted(folder.glob("manifest-*.json"))
+    current = pointer(folder).split()[0]  # a later one was written by a writer that died before it made it live
+    paths = [p for p in sorted(folder.glob("manifest-*.json")) if p.name <= current]
     now = time.time()
     old: list[Path] = []
     for path, following in pairwise(paths[: len(paths) - keep_versions + 1]):
@@ -47,8 +48,11 @@ def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS, keep_
 def purge(folder: Path, generation: int) -> None:
     """Remove all versions before this one, the live one, at once; who reads them is told so."""
     replace_file(folder / PURGED, sealed(str(generation)))
-    drop_old_versions(folder, keep_seconds=0, keep_versions=1)
     drop_orphans(folder)
+    drop_old_versions(folder, keep_seconds=0, keep_versions=1)
+    for path in (folder, folder / "segments", folder / "deletes", folder / "models", *(folder / "models").glob("*")):
+        if path.exists():
+            sync_folder(path)  # what is gone stays gone, whatever happens to the machine
 
 
 def drop_orphans(folder: Path) -> None:
@@ -71,7 +75,7 @@ def drop_orphans(folder: Path) -> None:
         named |= {f"segments/{staged.entry.id}", *(f"models/{n}/{v}" for n, v in staged.after.models.items())}
     there = [*(folder / "segments").iterdir(), *(folder / "deletes").iterdir(), *(folder / "models").glob("*/*")]
     _remove(folder, {p.relative_to(folder).as_posix() for p in there} - named)
-    for path in folder.glob("*.new"):
+    for path in (*folder.glob("*.new"), *(folder / "staging").rglob("*.new")):
         path.unlink()
 
 
