@@ -187,3 +187,33 @@ def test_settings_of_an_encoder_are_not_ignored(docs: Path, tmp_path: Path) -> N
     assert done.exit_code == 1
     assert "add --index dense" in done.stderr
     assert not (tmp_path / "d.rag").exists()
+
+
+def test_upkeep(made: Path, docs: Path, tmp_path: Path) -> None:
+    assert json.loads(ragkit("check", made, "--json").stdout)["ok"] is True
+    assert ragkit("repair", made).stdout == "nothing is damaged\n"
+    (docs / "boiler.txt").unlink()
+    assert ragkit("sync", made, "--quiet", "--max-ram", "8GB", "--workers", 1).exit_code == 0
+    report = json.loads(ragkit("compact", made, "--purge", "--json").stdout)
+    assert (report["segments_after"], report["bytes_on_disk"] < 2 * report["bytes_after"] + 10_000) == (1, True)
+    assert ragkit("export", made, tmp_path / "all.jsonl", "--where", "title == 'Pump'").stdout == f"{tmp_path / 'all.jsonl'}: 1 documents\n"
+    assert ragkit("snapshot", made, tmp_path / "backup").exit_code == 0
+    assert [d.id for d in Collection.open(tmp_path / "backup")] == ["pump.md"]
+    taken = ragkit("snapshot", made, tmp_path / "backup")
+    assert (taken.exit_code, taken.stdout) == (1, "")
+    assert "is taken; name a new folder" in taken.stderr
+    estimated = json.loads(ragkit("estimate", docs, "--index", "bm25", "--json").stdout)
+    assert (estimated["files"], estimated["sampled"]) == (1, 1.0)
+
+
+def test_damage_has_an_exit_code(made: Path) -> None:
+    column = next(made.glob("segments/*/passages.arrow"))
+    whole = column.read_bytes()
+    column.write_bytes(whole[:-1])
+    found = ragkit("check", made, "--quick")
+    assert found.exit_code == 1
+    assert "passages.arrow has" in found.stdout
+    assert ragkit("repair", made).exit_code == 1
+    assert "passages.arrow" in ragkit("search", made, "pump").stderr
+    column.write_bytes(whole)
+    assert ragkit("check", made).exit_code == 0
