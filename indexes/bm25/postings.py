@@ -91,6 +91,23 @@ class Postings:
             array.flags.writeable = False  # as mapped arrays are: the kernels then compile one signature for both
         return cls(Terms(pa.array([terms[i] for i in by_name.tolist()], pa.large_string())), starts, rows, tfs, lengths)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Postings]) -> Postings:
+        """One for several, whose rows follow one another. cost O(P log P + V log V)"""
+        names = [p.terms.column.to_pylist() for p in parts]
+        terms = sorted(set().union(*names))
+        number = {term: n for n, term in enumerate(terms)}
+        starts = np.cumsum([0, *(len(p.lengths) for p in parts)])
+        term_of = [np.repeat(np.array([number[t] for t in own], np.int64), np.diff(p.indptr)) for own, p in zip(names, parts, strict=True)]
+        all_terms = np.concatenate(term_of)
+        order = np.argsort(all_terms, kind="stable")  # stable: within a term rows stay in order
+        indptr = np.concatenate(([0], np.cumsum(np.bincount(all_terms, minlength=len(terms))))).astype(np.int64)
+        rows = np.concatenate([p.rows + s for p, s in zip(parts, starts, strict=False)])[order].astype(np.int32)
+        arrays = (indptr, rows, np.concatenate([p.tfs for p in parts])[order], np.concatenate([p.lengths for p in parts]))
+        for array in arrays:
+            array.flags.writeable = False
+        return cls(Terms(pa.array(terms, pa.large_string())), *arrays)
+
     def save(self, folder: Path) -> None:
         """Write terms.arrow and one .npy an array."""
         save_batch(folder / "terms.arrow", pa.RecordBatch.from_pydict({"term": self.terms.column}))

@@ -66,8 +66,9 @@ class BM25Searcher:
 
     exact = True
 
-    def __init__(self, spec: BM25, parts: Sequence[tuple[Postings, Bitmap | None]]) -> None:
-        self.spec, self._parts = spec, list(parts)
+    def __init__(self, spec: BM25, parts: Sequence[tuple[Postings, Bitmap | None]], segments: Sequence[Sequence[int]] = ()) -> None:
+        """parts: postings, and which of their rows are alive; segments: how many rows each segment of a part has, if any has several."""
+        self.spec, self._parts, self._segments = spec, list(parts), segments
         self.scale = "okapi" if spec.method == "okapi" else "bm25"
         self.analyzer = spec.analyzer
         self._delta = spec.delta if spec.delta is not None else DELTAS.get(spec.method, 0.0)
@@ -129,6 +130,9 @@ class BM25Searcher:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         """See `ragkit.protocols.Searcher`. cost: see `ragkit.indexes.kernels.search.search_part`, for each part."""
         k = min(k, int(self._bases[-1]))
+        if len(allow) > len(self._parts):
+            left = iter(allow)
+            allow = [as_one(sizes, [next(left) for _ in sizes]) for sizes in self._segments]
         at_once = max(1, _HELD_HITS // max(k, 1))
         found = [self._search_some(queries[i : i + at_once], k, allow) for i in range(0, len(queries), at_once)]
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate([np.zeros(0, np.int64), *(f[0] for f in found)]))])
@@ -173,3 +177,10 @@ class BM25Searcher:
         sort_heaps(scores, rows, sizes)
         filled = np.arange(k) < sizes[:, None]
         return sizes, rows[filled], scores[filled]
+
+
+def as_one(sizes: Sequence[int], bitmaps: Sequence[Bitmap | None]) -> Bitmap | None:
+    """One bitmap for those of segments of so many rows that follow one another."""
+    if all(b is None for b in bitmaps):
+        return None
+    return np.concatenate([np.ones(n, np.bool_) if b is None else b for n, b in zip(sizes, bitmaps, strict=True)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ragkit.errors import InputError
 from ragkit.indexes.bm25.postings import Postings
-from ragkit.indexes.bm25.searcher import BM25Searcher
+from ragkit.indexes.bm25.searcher import BM25Searcher, as_one
 from ragkit.progress import Progress, track
 from ragkit.protocols import Part
 from ragkit.spec import validated
@@ -80,8 +80,19 @@ class BM25:
             Postings.of(columns.index_texts(), self.analyzer, tracker.advance).save(folder)
 
     def open(self, parts: Sequence[Part]) -> BM25Searcher:
-        """A searcher over the parts; a small part without files is inverted in memory, once a segment."""
-        return BM25Searcher(self, [(self._postings(p), p.alive) for p in parts])
+        """A searcher over the parts; a small part without files is inverted in memory, once a segment, and joined with its neighbours."""
+        groups = [parts[a:b] for a, b in _groups([p.folder is None for p in parts])]
+        segments = [[p.columns.n_passages for p in group] for group in groups]
+        alive = [as_one(sizes, [p.alive for p in group]) for sizes, group in zip(segments, groups, strict=True)]
+        return BM25Searcher(self, list(zip(map(self._joined, groups), alive, strict=True)), segments)
+
+    def _joined(self, parts: Sequence[Part]) -> Postings:
+        if len(parts) == 1:
+            return self._postings(parts[0])
+        key = ("bm25", self.analyzer, tuple(p.columns.id for p in parts))
+        half = len(parts) // 2  # of each half the postings are kept too: the next snapshot may need them
+        made: Postings = parts[0].columns.memo(key, lambda: Postings.joined([self._joined(parts[:half]), self._joined(parts[half:])]))
+        return made
 
     def _postings(self, part: Part) -> Postings:
         if part.folder is not None:
@@ -90,3 +101,22 @@ class BM25:
             return opened
         made: Postings = part.columns.memo(("bm25", self.analyzer), lambda: Postings.of(part.columns.index_texts(), self.analyzer))
         return made
+
+
+def _groups(small: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """(start, stop) of what is searched as one: large parts alone, small neighbours in groups of a power of two.
+
+    A run of n small parts has as many groups as n has ones in binary; one more part changes few of them, so that over many
+    commits a part is joined O(log n) times.
+
+    >>> list(_groups([False, *[True] * 6, False]))
+    [(0, 1), (1, 5), (5, 7), (7, 8)]
+    """
+    start = 0
+    while start < len(small):
+        run = 0
+        while start + run < len(small) and small[start + run]:
+            run += 1
+        size = 1 << (run.bit_length() - 1) if run else 1
+        yield start, start + size
+        start += size

@@ -222,3 +222,14 @@ def test_wrong_parameters_are_named() -> None:
         BM25(method="l", k1=0, delta=0)
     with pytest.raises(UnknownNameError, match="'xx'"):
         BM25(language="xx")
+
+
+def test_joined_postings_are_those_of_all_rows() -> None:
+    analyzer = Analyzer(language="none")
+    groups = [["b a b", ""], ["c"], [], ["a c é", "b"]]
+    whole = Postings.of([text for group in groups for text in group], analyzer)
+    joined = Postings.joined([Postings.of(group, analyzer) for group in groups])
+    assert joined.terms.column.to_pylist() == whole.terms.column.to_pylist()
+    for name in ("indptr", "rows", "tfs", "lengths"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+        assert getattr(joined, name).dtype == getattr(whole, name).dtype
