@@ -12,6 +12,7 @@ from typing import Any
 
 from ragkit.errors import InputError, LoadError
 from ragkit.loaders.lines import lines, unencodable
+from ragkit.loaders.records import is_too_deep, shortened
 from ragkit.types import Document
 
 
@@ -46,11 +47,21 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise LoadError(f"{where}: an object with '_id' and 'text' was wanted; see the layout of BEIR")
         id = str(record.pop("_id"))
         if id in seen:
-            raise InputError(f"{where}: the id {id!r} occurs a second time; ids must be unique")
-        if problem := unencodable(id) or unencodable(record["text"]):
+            raise InputError(f"{where}: the id {shortened(id)!r} occurs a second time; ids must be unique")
+        if problem := _problem(id, record, line.text):
             raise LoadError(f"{where}: {problem}")
         seen.add(id)
         yield id, record
+    if not seen:
+        raise LoadError(f"{path}: the file is empty; fetch it again")
+
+
+def _problem(id: str, record: dict[str, Any], line: str) -> str:
+    """Why a record can't be stored, "" if it can."""
+    if is_too_deep(record):
+        return "its objects are nested too deep for metadata"
+    escaped = "\\ud" in line.lower()  # the only way to half a surrogate pair in a line that is valid
+    return unencodable(id) or (unencodable(json.dumps(record, ensure_ascii=False)) if escaped else "")
 
 
 def load_beir(folder: Path) -> Iterator[Document]:

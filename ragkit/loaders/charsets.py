@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import re
 
+from ragkit.errors import LoadError
+
 _LABELS = {
     "cp1252": "latin1 latin-1 l1 iso-8859-1 iso8859-1 iso_8859-1 iso88591 cp819 ascii us-ascii ansi_x3.4-1968",
     "cp1254": "latin5 l5 iso-8859-9 iso8859-9 iso_8859-9 iso88599",
@@ -22,6 +24,7 @@ _LABELS = {
     "mac_cyrillic": "x-mac-cyrillic x-mac-ukrainian",
 }
 _CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
+_OF_PYTHON = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"))  # codecs that are no page's encoding
 _WINDOWS = re.compile(r"(?:windows-|x-cp|cp)(125\d)")
 _C1 = range(0x80, 0xA0)
 ERRORS = "ragkit-c1"  # the error handler for pages: bytes that Windows encodings leave open are the controls of their number
@@ -30,10 +33,14 @@ ERRORS = "ragkit-c1"  # the error handler for pages: bytes that Windows encoding
 def page_codec(label: str) -> str:
     """Python's codec for an encoding as a page names it; the label itself where both mean the same.
 
+    raises LoadError for a label that only Python knows
+
     >>> page_codec("ISO-8859-1"), page_codec("gb2312"), page_codec("windows-1251"), page_codec("koi8-r")
     ('cp1252', 'gb18030', 'cp1251', 'koi8-r')
     """
     name = label.strip().lower()
+    if name.replace("-", "_") in _OF_PYTHON:
+        raise LoadError(f"the file names the encoding {label!r}, which is unknown; pass encoding= with the right one")
     windows = _WINDOWS.fullmatch(name)
     return f"cp{windows[1]}" if windows else _CODECS.get(name, label)
 

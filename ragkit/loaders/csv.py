@@ -20,7 +20,7 @@ from ragkit.errors import LoadError
 from ragkit.loaders.delimiter import SAMPLE, SAMPLE_LINES, delimiter_of, separator_line
 from ragkit.loaders.lines import open_text, unencodable
 from ragkit.loaders.options import LoadOptions, Report
-from ragkit.loaders.records import ID_FIELDS, NESTED_FIELDS, TEXT_FIELDS, Records, has_text_field
+from ragkit.loaders.records import ID_FIELDS, NESTED_FIELDS, TEXT_FIELDS, Records, as_lines, has_text_field, refuse_many_columns, shortened
 from ragkit.types import Document
 
 _Convert = Callable[[str], object]
@@ -62,7 +62,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
                 report(f"line {row.number}: {problem}")
                 continue
             values = {c: v for c, v in zip(columns, row.values, strict=False) if v != ""}
-            text = None if own_text else "\n".join(f"{c}: {v}" for c, v in values.items())
+            text = None if own_text else as_lines(values)
             document = records.document({c: convert.get(c, str)(v) for c, v in values.items()}, row.number, text=text)
             if document is not None:
                 yield document
@@ -74,6 +74,7 @@ def _columns(header: _Row | None) -> list[str]:
         return []
     if header.problem:
         raise LoadError(f"its first row, which names the columns, can't be read: {header.problem}")
+    refuse_many_columns(len(header.values))
     given = [name.strip() or f"column {n}" for n, name in enumerate(header.values, 1)]
     taken, uses = set(given), dict.fromkeys(given, 0)
     columns = []
@@ -91,7 +92,7 @@ def _columns(header: _Row | None) -> list[str]:
 def _renamed(header: _Row | None, columns: list[str]) -> str:
     """The first names that are not as the file has them, "" if all are."""
     given = () if header is None else header.values
-    new = [repr(name) for name, old in zip(columns, given, strict=True) if old.strip() not in ("", name)]
+    new = [repr(shortened(name)) for name, old in zip(columns, given, strict=True) if old.strip() not in ("", name)]
     return ", ".join(new[:5]) + (f" and {len(new) - 5} more" if len(new) > 5 else "")
 
 
@@ -140,12 +141,11 @@ def _column_types(path: Path, options: LoadOptions) -> dict[str, _Convert]:
     for row in rows:
         if row.problem or _is_too_long(row, columns):
             continue
-        for i in list(open_types):
-            value = row.values[i] if i < len(row.values) else ""
-            if value == "":
+        for i, value in enumerate(row.values):  # not over the columns: there may be far more of them than a row has values
+            types = open_types.get(i)
+            if types is None or value == "":
                 continue
             used.add(i)
-            types = open_types[i]
             while types and not types[0][0].fullmatch(value):
                 del types[0]
             if not types:

@@ -78,6 +78,8 @@ def decode(data: bytes, encoding: str | None = None, errors: str = "strict") -> 
         ) from exc
     except UnicodeEncodeError as exc:
         raise LoadError(f"read as {codec}, the file holds half of a surrogate pair at character {exc.start}; check its encoding") from exc
+    except UnicodeError as exc:  # a few codecs say no more than that
+        raise LoadError(f"the file can't be read as {codec} ({exc}); convert it to UTF-8, or pass encoding= with its own") from exc
     except LookupError as exc:
         raise LoadError(f"the file names the encoding {codec!r}, which is unknown; pass encoding= with the right one") from exc
     nul = text.find("\0")

@@ -30,6 +30,10 @@ _CONTENTS = re.compile(r"toc(?![a-z])", re.IGNORECASE)  # "toc 1", "TOC Heading"
 _TITLE, _LIST, _LEFT_OUT = -1, 10, 11
 _UNPACKED = 10  # unpacked bytes allowed, in units of max_bytes
 _RATIO, _SMALL = 200, 50_000_000  # more than 200-fold compression of more than 50 MB unpacked is no document
+_MOST_TAGS, _TAGS_A_BYTE = 2_000_000, 4  # each takes some hundred bytes once parsed; a page has a few hundred
+_MOST_PARTS = 10_000
+_METHODS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))  # what Word can read; others ask for memory before they are read
+_CHUNK = 1 << 20
 _NO_TITLE = frozenset(("", "word document", "document", "untitled"))
 
 
@@ -46,9 +50,11 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
     with parsing("the Word document"):
         word = docx.Document(io.BytesIO(data))
         body = word.element.body
-        styles = {s.style_id: s for s in word.styles if s.type is not None}
+        styles = word.styles.element
         properties = one_line(word.core_properties.title or "")
-    reader = _Reader({id: level for id, style in styles.items() if (level := _level(style))})
+    if body is None:
+        raise LoadError("the Word document is broken (it has no body); open and save it again with the program that made it")
+    reader = _Reader(_levels(styles))
     reader.read(body)
     text = reader.blocks.text
     if is_blank(text):
@@ -66,17 +72,51 @@ def _refuse_bombs(data: bytes, max_bytes: int) -> None:
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise LoadError("the file is encrypted, or a .doc by another name; save it as .docx without a password")
     with parsing("the Word document"), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > _UNPACKED * max_bytes or (unpacked > _SMALL and unpacked > _RATIO * len(data)):
-        raise LoadError(f"the file unpacks from {len(data):,} to {unpacked:,} bytes, far more than a document has; it is left alone")
+        entries = archive.infolist()
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > _UNPACKED * max_bytes or (unpacked > _SMALL and unpacked > _RATIO * len(data)):
+            raise LoadError(f"the file unpacks from {len(data):,} to {unpacked:,} bytes, far more than a document has; it is left alone")
+        if len(entries) > _MOST_PARTS:
+            raise LoadError(
+                f"the file has {len(entries):,} parts, more than {_MOST_PARTS:,}, far more than a document has; it is left alone"
+            )
+        if other := next((e for e in entries if e.compress_type not in _METHODS), None):
+            raise LoadError(f"the file is packed by method {other.compress_type}, which is not that of Word; save it again with Word")
+        limit = max(_MOST_TAGS, _TAGS_A_BYTE * len(data))
+        tags = 0
+        for entry in entries:
+            tags += _n_tags(archive, entry, limit - tags)  # of every part: its name does not tell whether it is XML
+            if tags > limit:
+                raise LoadError(f"the file has more than {limit:,} XML tags, far more than a document of its size; it is left alone")
 
 
-def _level(style: Any) -> int:
-    """1 to 9 for a heading style or one based on it, _LIST, _TITLE or _LEFT_OUT (of a table of contents), 0 for the others."""
+def _n_tags(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, enough: int) -> int:
+    """The tags of one part; counted until there are more than enough."""
+    tags = 0
+    if entry.is_dir() or not entry.file_size:
+        return 0
+    with archive.open(entry) as part:
+        while tags <= enough and (chunk := part.read(_CHUNK)):
+            tags += chunk.count(b"<")
+    return tags
+
+
+def _levels(styles: Any) -> dict[str, int]:
+    """{style id: level}: 1 to 9 for headings and styles based on one, _LIST, _TITLE or _LEFT_OUT (of a table of contents)."""
+    named: dict[str, tuple[str, str]] = {}  # id: name, id of the style that it is based on
+    for style in styles.iter(_W + "style"):
+        name, based_on = (style.find(_W + tag) for tag in ("name", "basedOn"))
+        value = ["" if e is None else e.get(_W + "val", "") for e in (name, based_on)]
+        named.setdefault(style.get(_W + "styleId", ""), (value[0], value[1]))
+    levels = {id: _level(id, named) for id in named}
+    return {id: level for id, level in levels.items() if level}
+
+
+def _level(id: str, named: dict[str, tuple[str, str]]) -> int:
     for _ in range(20):  # styles may be based on each other in a circle
-        if style is None:
+        if id not in named:
             return 0
-        name = style.name or ""
+        name, id = named[id]
         if _CONTENTS.match(name):
             return _LEFT_OUT
         if found := _HEADING.fullmatch(name):
@@ -85,7 +125,6 @@ def _level(style: Any) -> int:
             return _TITLE
         if name.lower().startswith("list "):
             return _LIST
-        style = getattr(style, "base_style", None)
     return 0
 
 
@@ -97,15 +136,17 @@ class _Reader:
 
     def read(self, parent: Any) -> None:
         """The blocks of a body or of a content control, which may hold others."""
-        todo = list(reversed(parent))
+        todo = [iter(parent)]
         while todo:
-            element = todo.pop()
-            if element.tag == _W + "p":
+            element = next(todo[-1], None)
+            if element is None:
+                todo.pop()
+            elif element.tag == _W + "p":
                 self._paragraph(element)
             elif element.tag == _W + "tbl":
                 self._table(element)
             elif element.tag in (_W + "sdt", _W + "sdtContent", _W + "customXml", _W + "ins", _W + "moveTo", _W + "smartTag"):
-                todo.extend(reversed(element))
+                todo.append(iter(element))
 
     def _paragraph(self, element: Any) -> None:
         style = element.find(f"{_W}pPr/{_W}pStyle")

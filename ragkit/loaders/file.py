@@ -10,6 +10,7 @@ from dataclasses import replace
 from ragkit.errors import LoadError
 from ragkit.loaders.folder import SourceFile
 from ragkit.loaders.options import DEFAULT, LoadOptions, Report
+from ragkit.loaders.records import shortened
 from ragkit.loaders.suffixes import loader_for
 from ragkit.registry import resolve
 from ragkit.types import Document
@@ -41,7 +42,7 @@ def iter_file(file: SourceFile, options: LoadOptions = DEFAULT, report: Report |
         for document in resolve("loaders", name)(file.path, options, tell):
             id = _id(file, document.id)
             if id in seen:
-                tell(f"the id {id!r} occurs a second time; its first document is kept")
+                tell(f"the id {shortened(id)!r} occurs a second time; its first document is kept")
                 continue
             seen.add(id)
             yield replace(document, id=id, source=file.relative)

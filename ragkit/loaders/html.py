@@ -33,6 +33,15 @@ _XML_ENCODING = re.compile(rb"\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']\s*([A-
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _PERMALINKS = frozenset(("headerlink", "anchor", "anchor-link", "permalink"))
 _PERMALINK_TEXTS = frozenset(("", "#", "¶", "§"))
+_MOST_ATTRIBUTES = 20_000  # of one tag: the parser's time grows with the square of their number
+_ATTRIBUTE = r"""(?>[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s>"'][^\s>]*+)?+)?+)"""
+_OPENING = r"<[A-Za-z][^\s/>]*+"
+_TAGS = re.compile(
+    rf"(?P<huge>{_OPENING}{_ATTRIBUTE}{{{_MOST_ATTRIBUTES + 1}}})"
+    r"|<(?P<raw>script|style|title|textarea|xmp|iframe|noembed|noframes)(?![A-Za-z]).*?(?:</(?P=raw)|\Z)"  # no tags inside
+    rf"|<!--.*?(?:-->|\Z)|{_OPENING}{_ATTRIBUTE}*+",
+    re.IGNORECASE | re.DOTALL,
+)
 _PROLOGUE = re.compile(r"\ufeff?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!DOCTYPE[^\[>]*\[.*?\]\s*>)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -74,6 +83,10 @@ def _parse(text: str) -> Any:
     etree = need("lxml.etree", extra="files", why="reading an HTML page")
     # Python has decoded already: an XML declaration would ask for another encoding, an internal subset would show as text
     text = text[_PROLOGUE.match(text).end() :]  # type: ignore[union-attr]  # every part of the pattern is optional
+    if len(text) > 2 * _MOST_ATTRIBUTES and any(tag["huge"] for tag in _TAGS.finditer(text)):
+        raise LoadError(
+            f"the HTML page is broken (a tag of more than {_MOST_ATTRIBUTES:,} attributes); open and save it again in a browser"
+        )
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True)
     with parsing("the HTML page"):
         root = etree.fromstring(text.encode("utf-8"), parser)

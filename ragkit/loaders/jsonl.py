@@ -11,7 +11,7 @@ from ragkit.errors import LoadError
 from ragkit.loaders.lines import lines, open_text
 from ragkit.loaders.messages import conversation
 from ragkit.loaders.options import LoadOptions, Report
-from ragkit.loaders.records import ID_FIELDS, TEXT_FIELDS, Records
+from ragkit.loaders.records import ID_FIELDS, TEXT_FIELDS, Records, as_lines
 from ragkit.types import Document
 
 _MESSAGES = "messages"
@@ -71,4 +71,4 @@ def _without_text_field(record: Any, options: LoadOptions) -> tuple[Any, str | N
     values = {c: v for c, v in record.items() if isinstance(v, (str, int, float)) and str(v).strip()}
     if values.keys() <= {*(options.id_fields or ID_FIELDS), "title"}:
         return record, None
-    return record, "\n".join(f"{c}: {v}" for c, v in values.items())
+    return record, as_lines(values)

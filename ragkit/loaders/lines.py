@@ -15,6 +15,7 @@ from ragkit.loaders.decode import marked_encoding, refuse_binary
 from ragkit.loaders.options import DEFAULT, LoadOptions
 
 _HEAD = 65_536
+_RATIO, _SMALL = 100, 2_000_000  # more than 100-fold compression of more than 2 MB unpacked is no text
 
 
 def _open(path: Path) -> BinaryIO:
@@ -26,10 +27,13 @@ def open_text(path: Path, options: LoadOptions = DEFAULT, *, newline: str = "\n"
     """A text stream over a file, unpacked if it ends in .gz; without byte-order mark and newline translation.
 
     Bytes that are not valid stay in the text as half surrogates (surrogateescape), so that one bad line spoils no other.
-    raises LoadError if the file can't be read, is binary, or its gzip data are broken (while it is read, too)
+    raises LoadError if the file can't be read, is binary, or its gzip data are broken or unpack to far more than a text has
     """
+    codec = ""
     try:
         with _open(path) as raw:
+            if isinstance(raw, gzip.GzipFile):
+                _refuse_bomb(raw, path.stat().st_size)
             head = raw.read(_HEAD)
             raw.seek(0)
             marked = marked_encoding(head)
@@ -44,6 +48,17 @@ def open_text(path: Path, options: LoadOptions = DEFAULT, *, newline: str = "\n"
         raise LoadError(
             f"the file is not valid {exc.encoding} ({exc.reason}); convert it to UTF-8, or pass encoding= with its own"
         ) from exc
+    except UnicodeError as exc:  # a few codecs say no more than that
+        raise LoadError(f"the file can't be read as {codec} ({exc}); convert it to UTF-8, or pass encoding= with its own") from exc
+
+
+def _refuse_bomb(raw: gzip.GzipFile, packed: int) -> None:
+    """Unpack once before anything is made of it; the lengths that gzip writes down are of its last part alone."""
+    limit = max(_SMALL, _RATIO * packed)
+    while raw.read1(1 << 20):
+        if raw.tell() > limit:
+            raise LoadError(f"it unpacks from {packed:,} to more than {limit:,} bytes, far more than a text has; it is left alone")
+    raw.seek(0)
 
 
 class Line(NamedTuple):

@@ -116,6 +116,8 @@ class _Scan:
         self._followed = 0  # lines before this one have been looked at for list items
         self._paragraph_open = False  # at self._followed: may the next line be a lazy continuation?
         self._empty_item = False  # at self._followed: does the line before open an item and say nothing?
+        self._item_ends: dict[int, tuple[int, int]] = {}  # by the column of an item's content: a line in it, and where it ends
+        self._table = -1  # start of the last paragraph known to be a table
         self._known = (-1, -1)  # a line known to go on with a paragraph, and where that began
 
     def run(self) -> list[Found]:
@@ -178,8 +180,7 @@ class _Scan:
         return len(self.text)
 
     def _html(self, line: int, at: int, content: int) -> int:
-        left = _left(content).search(self.text, self._line_end(line)) if content else None
-        limit = len(self.text) if left is None else left.start()
+        limit = self._item_end(line, content)
         for opening, ending in _RAW:
             if opening.match(self.text, at):
                 # the end may stand on the first line, for a comment even inside its opening (<!-->)
@@ -189,6 +190,17 @@ class _Scan:
             blank = _BLANK.search(self.text, self._line_end(line), limit)
             return self._close(limit if blank is None else blank.start())
         return self._line_end(line)
+
+    def _item_end(self, line: int, content: int) -> int:
+        """Where the list item ends whose content begins at a column and holds a line; searched for once an item."""
+        if not content:
+            return len(self.text)
+        start, end = self._item_ends.get(content, (0, 0))
+        if not start <= line < end:
+            left = _left(content).search(self.text, self._line_end(line))
+            end = len(self.text) if left is None else left.start()
+            self._item_ends[content] = (line, end)
+        return end
 
     # underlined headings
 
@@ -209,10 +221,13 @@ class _Scan:
         return end
 
     def _is_table(self, start: int, line: int) -> bool:
-        at = self._line_end(start)
+        if start == self._table:
+            return True
+        paragraph, at = start, self._line_end(start)
         while at < line:
             end = self._line_end(at)
             if _DELIMITER_ROW.match(self.text, at + 1) and _n_cells(self.text[start + 1 : at]) == _n_cells(self.text[at + 1 : end]):
+                self._table = paragraph
                 return True
             start, at = at, end
         return False
@@ -301,6 +316,7 @@ class _Scan:
 
     def _items(self, offset: int, column: int) -> tuple[int, int]:
         """Open the list items whose markers stand at an offset; offset and column of what follows them."""
+        rule = self._rule_tail(offset)
         while match := _MARKER.match(self.text, offset):
             after = column + len(match[1])
             inside = _column(match[2], after)
@@ -310,6 +326,12 @@ class _Scan:
                 return offset, inside
             self._lists.append(inside)
             column = inside
-            if _RULE.match(self.text, offset):
+            if offset >= rule and _RULE.match(self.text, offset):
                 break
         return offset, column
+
+    def _rule_tail(self, offset: int) -> int:
+        """Where the end of a line that may be a rule begins: looked up once, for a line may have thousands of markers."""
+        end = self._line_end(offset - 1)
+        rest = self.text[offset:end].rstrip(" \t")
+        return offset + len(rest.rstrip(rest[-1] + " \t")) if rest[-1:] in ("-", "*", "_") else end

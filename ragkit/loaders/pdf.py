@@ -16,6 +16,7 @@ from ragkit.loaders.decode import read_bytes
 from ragkit.loaders.foreign import parsing
 from ragkit.loaders.options import LoadOptions, Report
 from ragkit.loaders.pages import running_text
+from ragkit.loaders.pdf_work import Budget
 from ragkit.registry import need
 from ragkit.types import Document
 
@@ -26,11 +27,14 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]:
     """One document: the pages' texts as a running text (`ragkit.loaders.pages`), `page_starts` with one offset a page.
 
-    A file that opens with the empty password is read. A page that can't be parsed is reported and empty.
+    A file that opens with the empty password is read. A page that can't be parsed is reported and empty, and so are the
+    pages from the one on that unpacks to far more than a document has (`ragkit.loaders.pdf_work`).
     The title is that of the file's properties unless a program put its own there, else the file's stem.
     raises LoadError for a broken or encrypted file, and for one without a text layer
     """
-    reader = _open(read_bytes(path, options))
+    data = read_bytes(path, options)
+    reader = _open(data)
+    budget = Budget(len(data))
     texts: list[str] = []
     with _pypdf("the PDF"):
         n_pages = len(reader.pages)
@@ -38,7 +42,13 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
     for n in range(n_pages):
         try:
             with _pypdf(f"page {n + 1} of the PDF"):
-                text = str(reader.pages[n].extract_text())
+                page = reader.pages[n]
+                if not budget.spend(page):
+                    texts += [""] * (n_pages - n)
+                    problem = LoadError(_too_much(n + 1, n_pages, budget.allowed, len(data)))
+                    report(str(problem))
+                    break
+                text = str(page.extract_text())
         except _NoCryptography:
             raise
         except LoadError as exc:
@@ -52,6 +62,13 @@ def load(path: Path, options: LoadOptions, report: Report) -> Iterator[Document]
         raise LoadError("the PDF has no text layer; it is probably scanned: run OCR first")
     text, starts = running_text(texts)
     yield Document(text=text, title=_title(reader) or path.stem, page_starts=starts)
+
+
+def _too_much(page: int, n_pages: int, allowed: int, size: int) -> str:
+    pages = f"page {page} of the PDF is" if page == n_pages else f"pages {page} to {n_pages} of the PDF are"
+    return (
+        f"{pages} left out: the {size:,} bytes of the file unpack to more than {allowed:,}, far more than a document; print it to a new PDF"
+    )
 
 
 class _NoCryptography(LoadError):

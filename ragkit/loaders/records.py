@@ -13,7 +13,7 @@ from decimal import Decimal
 from numbers import Integral
 from typing import Any
 
-from ragkit.errors import InputError
+from ragkit.errors import InputError, LoadError
 from ragkit.loaders.lines import unencodable
 from ragkit.loaders.options import DEFAULT, LoadOptions, Report
 from ragkit.types import Document
@@ -23,11 +23,41 @@ ID_FIELDS = ("id", "_id", "doc_id", "docid", "docno")
 NESTED_FIELDS = ("metadata", "meta", "payload")
 _INT64 = 2**63
 _LEFT_OUT = "; it is left out of the metadata"
+_DEEPEST = 50  # objects inside each other in the metadata
+_LONGEST_NAME = 200  # characters of a column's name that are repeated in each row's text, or of any name in a reason
 
 
 def has_text_field(columns: Sequence[str], options: LoadOptions) -> bool:
     """Whether one of a table's columns can be the text."""
     return not set(columns).isdisjoint(options.text_fields or TEXT_FIELDS)
+
+
+def refuse_many_columns(n_columns: int, most: int = 100_000) -> None:
+    """Raise LoadError if a table has far more columns than one of documents has: each takes memory, and a part of the schema."""
+    if n_columns > most:
+        raise LoadError(f"it has {n_columns:,} columns, more than {most:,}; leave out those that are not to be searched")
+
+
+def as_lines(values: Mapping[str, Any]) -> str:
+    """The text of a record that has none: a ``name: value`` line for each value; overlong names are cut.
+
+    >>> as_lines({"bolt": "M8", "price": 4})
+    'bolt: M8\\nprice: 4'
+    """
+    return "\n".join(f"{shortened(name)}: {value}" for name, value in values.items())
+
+
+def is_too_deep(record: Mapping[str, Any]) -> bool:
+    """Whether a record has more objects inside each other than metadata may have."""
+    level: list[Mapping[str, Any]] = [record]
+    for _ in range(_DEEPEST + 1):
+        level = [value for outer in level for value in outer.values() if isinstance(value, Mapping)]
+    return bool(level)
+
+
+def shortened(name: str) -> str:
+    """A name for people to read, which files may make megabytes long."""
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
 class Records:
@@ -85,7 +115,7 @@ class Records:
             del rest[name]
             if isinstance(value, str) or (isinstance(value, Integral) and not isinstance(value, bool)):
                 return str(value)
-            raise Unusable(f"its {name!r} is {_kind(value)}, where a string or a whole number was wanted")
+            raise Unusable(f"its {shortened(name)!r} is {_kind(value)}, where a string or a whole number was wanted")
         return fallback
 
     def _take_text(self, rest: dict[Any, Any]) -> str:
@@ -103,17 +133,25 @@ class Records:
         if wrong:
             raise Unusable(wrong)
         if empty is None and not isinstance(rest.get("title"), str):
-            shown = ", ".join(map(repr, list(rest)[:8])) or "none"
+            shown = ", ".join(repr(shortened(str(name))) for name in list(rest)[:8]) or "none"
             raise Unusable(f"no text field (wanted one of {', '.join(self._text_fields)}; its fields: {shown}); name it in text_fields=")
         if empty is not None:
             del rest[empty]
         return ""
 
-    def _clean(self, values: Mapping[Any, Any], path: str) -> dict[str, Any]:
+    def _clean(self, values: Mapping[Any, Any], path: str, depth: int = 0) -> dict[str, Any]:
         clean = {}
         for key, value in values.items():
             name = f"{path}{key}"
-            kept = self._clean(value, name + ".") if isinstance(value, Mapping) else self._value(value, name)
+            if problem := unencodable(str(key)):
+                raise Unusable(f"the name of a field {problem}")
+            if not isinstance(value, Mapping):
+                kept = self._value(value, name)
+            elif depth < _DEEPEST:
+                kept = self._clean(value, name + ".", depth + 1)
+            else:
+                self._tell(name, f"is nested more than {_DEEPEST} deep, which metadata can't hold")
+                continue
             if kept is not None and kept != {}:
                 clean[str(key)] = kept
         return clean
@@ -122,7 +160,7 @@ class Records:
         """A value as metadata has it; None leaves it out."""
         if isinstance(value, str):
             if problem := unencodable(value):
-                raise Unusable(f"its {name!r} {problem}")
+                raise Unusable(f"its {shortened(name)!r} {problem}")
             return value
         if value is None or isinstance(value, bool):
             return value
@@ -140,7 +178,7 @@ class Records:
             if all(isinstance(v, str) for v in value):
                 for v in value:
                     if problem := unencodable(v):
-                        raise Unusable(f"its {name!r} {problem}")
+                        raise Unusable(f"its {shortened(name)!r} {problem}")
                 return list(value) or None
             self._tell(name, "is a list of other things than strings, which metadata can't hold")
         else:
@@ -150,7 +188,7 @@ class Records:
     def _tell(self, name: str, why: str) -> None:
         if name not in self._told:  # once a file, not once a record
             self._told.add(name)
-            self._report(f"the field {name!r} {why}{_LEFT_OUT}")
+            self._report(f"the field {shortened(name)!r} {why}{_LEFT_OUT}")
 
 
 def document_of(record: Mapping[str, Any], options: LoadOptions = DEFAULT) -> Document:

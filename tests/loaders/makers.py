@@ -82,5 +82,6 @@ def repacked(docx: bytes, part: str, content: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(docx)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
-            new.writestr(entry.filename, content if entry.filename == part else old.read(entry))
+            info = zipfile.ZipInfo(entry.filename)  # without the time of day, so that the bytes are the same every time
+            new.writestr(info, content if entry.filename == part else old.read(entry), zipfile.ZIP_DEFLATED)
     return out.getvalue()
