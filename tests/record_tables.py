@@ -94,4 +94,31 @@ def ingest() -> str:
     return aligned([("times as fast as", "ratio"), *((n, f"{v:.2f}") for n, v in ratios.items())]) if ratios else "not measured\n"
 
 
-TABLES = {("fusion.md", "Where the hybrid loses"): retrieval, ("dense.md", "Measured"): dense, ("bm25.md", "Speed"): bm25}
+def trust() -> str:
+    """What killed writers, power cuts and readers beside a writer have shown, and what changes cost."""
+    crash, race, change = record("crash"), record("concurrency"), record("mutate")
+    c, p, r, q = crash["quality"], crash["context"], race["quality"], {**change["quality"], **change["ratios"]}
+    rows = (
+        ("writers killed; inside a commit", f"{c['kills']}; {c['kills_inside_commit']}"),
+        ("  commits lost; collections that did not open", f"{c['lost_commits']}; {c['corrupt_opens']}"),
+        ("  files left that belong to no version", str(c["orphans_left"])),
+        ("moments at which the power was cut; states of the disk", f"{p['power_events']}; {p['power_distinct_states']}"),
+        ("  states with a loss", str(c["power_cut_losses"])),
+        ("searches beside a writer; versions", f"{race['context']['searches']}; {race['context']['versions_read']}"),
+        ("  errors; results of no whole version", f"{r['errors']}; {r['torn_reads']}"),
+        ("replacing 1 % of 100,000 passages against indexing them anew", f"{100 * q['upsert_vs_rebuild']:.1f} %"),
+        ("search after 50 small commits against compacted, the slowest index", f"{q['search_fragmented']:.2f} x"),
+        ("a commit of one document, median", f"{q['one_document_commit_p50_ms']:.1f} ms"),
+        ("opening a million passages", f"{q['open_seconds']:.2f} s"),
+        ("  memory that is not the files', of their size", f"{100 * q['anonymous_memory_share_of_bytes']:.1f} %"),
+        ('indexing them with max_ram="1GB": most that was resident', f"{q['peak_resident_GB_with_max_ram_1GB']:.2f} GB"),
+    )
+    return aligned(rows)
+
+
+TABLES = {
+    ("fusion.md", "Where the hybrid loses"): retrieval,
+    ("dense.md", "Measured"): dense,
+    ("bm25.md", "Speed"): bm25,
+    ("storage-and-crashes.md", "Measured"): trust,
+}
