@@ -277,7 +277,10 @@ def test_the_readme_shows_what_is_recorded() -> None:
     race = record_tables.record("concurrency")
     assert f"| {race['quality']['torn_reads']} of {race['context']['searches']:,} |" in readme
     lost = "{lost_commits} and {power_cut_losses} losses".format(**c["quality"])
-    assert f"| 200 writers killed, {c['quality']['kills_inside_commit']} inside a commit, and {cuts} states after a power cut | {lost} |" in readme
+    assert (
+        f"| 200 writers killed, {c['quality']['kills_inside_commit']} inside a commit, and {cuts} states after a power cut | {lost} |"
+        in readme
+    )
     costs = f"{100 * m['upsert_vs_rebuild']:.1f} % of indexing anew"
     assert f"| {costs}; a commit of one document {m['one_document_commit_p50_ms']:.1f} ms |" in readme
     assert f"| {m['peak_resident_GB_with_max_ram_1GB']:.2f} GB at most; opened in {m['open_seconds']:.2f} s |" in readme
