@@ -27,7 +27,7 @@ from benchmarks.crash.operations import Operation, create, operation, state_of
 from benchmarks.crash.oracle import examine, orphans
 from ragkit import Collection
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 WRITER = (sys.executable, "-m", "benchmarks.crash.writer")
 _PATIENCE = 120.0
 """Seconds after which a writer that says nothing counts as failed."""

@@ -140,7 +140,7 @@ def test_latency_is_of_single_queries() -> None:
 
     @dataclass(frozen=True)
     class Table:
-        snapshot: Any = None
+        version: Any = None
 
     queries = {str(i): "0.002" if i else "0.05" for i in range(10)}
     qrels = {q: {"d": 1} for q in queries}
@@ -362,7 +362,7 @@ def test_sources_that_cannot_list_their_documents_are_not_compared() -> None:
 
     @dataclass(frozen=True)
     class Table:
-        snapshot: TextTable
+        version: TextTable
 
     one, other = (Nothing().on(Table(TextTable((id,), ("",)))) for id in "ab")
     with pytest.raises(InputError, match="search different documents"):

@@ -51,7 +51,7 @@ class Noisy(Stage):
 class Table:
     """A collection of the table alone."""
 
-    snapshot: TextTable = TABLE
+    version: TextTable = TABLE
 
 
 QUERIES = {str(i): f"question {i}" for i in range(24)}
