@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
-from ragkit.collection.files import NewFile, make_folder, sync_tree
-from ragkit.collection.manifest import FileEntry, is_collection, point_to
+from ragkit.collection.files import NewFile, make_folder, sync_folder, sync_tree
+from ragkit.collection.manifest import FileEntry, point_to
 from ragkit.collection.snapshot import Snapshot
 from ragkit.errors import CollectionExistsError, CorruptCollectionError, InputError
 from ragkit.progress import Progress, track
@@ -18,16 +19,19 @@ _BLOCK = 1 << 22
 def copy_version(snapshot: Snapshot, target: Path, *, progress: Progress = False) -> None:
     """Copy a version's files, verify each by its sha256, and make it the live version of a new collection.
 
-    What an interrupted copy left in the target is overwritten.
+    The copy is made in a folder beside the target, ``.NAME.copying``, which an interrupted one leaves behind and the next removes.
 
     raises CorruptCollectionError naming a file that is damaged, or that a writer has removed in the meantime
     """
     source, manifest = snapshot.folder, snapshot.manifest
-    if is_collection(target) or (target.exists() and not target.is_dir()):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CollectionExistsError(f"{target} is taken; name a new folder for the copy")
     if target.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{target} is inside the collection itself; name a folder outside of {source}")
-    make_folder(target.absolute())
+    whole, target = target.absolute(), target.absolute().with_name(f".{target.name}.copying")
+    if target.exists():
+        shutil.rmtree(target)
+    make_folder(target)
     for name in ("segments", "deletes"):
         (target / name).mkdir(exist_ok=True)
     with track("copying bytes", sum(f.size for f in manifest.files.values()), progress) as tracker:
@@ -42,6 +46,10 @@ def copy_version(snapshot: Snapshot, target: Path, *, progress: Progress = False
         raise CorruptCollectionError(f"{source / manifest.name} was altered: CURRENT named it as {snapshot.pointer}, it is {found}")
     sync_tree(target)
     point_to(target, manifest.name, content)
+    if whole.exists():
+        whole.rmdir()
+    os.rename(target, whole)
+    sync_folder(whole.parent)
 
 
 def _copy(source: Path, target: Path, entry: FileEntry) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ragkit.collection.files import check_size
-from ragkit.collection.manifest import CURRENT, FileEntry, Manifest, named, pointer
+from ragkit.collection.manifest import CURRENT, FileEntry, Manifest, manifests, named, pointer
 from ragkit.collection.purged import PURGED, purged_below
 from ragkit.collection.segment import DOCUMENTS, PASSAGES
 from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.vectors import GIVEN
 from ragkit.digests import sha256_file
-from ragkit.errors import CorruptCollectionError
+from ragkit.errors import CorruptCollectionError, NotACollectionError
 from ragkit.progress import Progress, track
 
 
@@ -69,7 +69,7 @@ class CheckReport:
         return "\n".join([*lines, *(f"  {d}" for d in self.damaged)])
 
 
-def check(folder: Path, *, quick: bool = False, progress: Progress = False) -> CheckReport:
+def check(folder: str | Path, *, quick: bool = False, progress: Progress = False) -> CheckReport:
     """Compare every file of the live version with the size and sha256 that were recorded when it was written.
 
     Works on a collection that can't be opened, too. Files of older versions are left out: nobody opens those any more.
@@ -77,8 +77,33 @@ def check(folder: Path, *, quick: bool = False, progress: Progress = False) -> C
 
     quick  compare sizes alone, which is what opening does
     """
+    folder = Path(folder)
+    while True:
+        before = _said(folder)
+        report = _check(folder, quick, progress)
+        if report.ok or _said(folder) == before:
+            return report  # else a writer has replaced the version meanwhile, and removed its files
+
+
+def _said(folder: Path) -> bytes:
+    try:
+        return (folder / CURRENT).read_bytes()
+    except OSError:
+        return b""
+
+
+def damages(folder: Path, manifest: Manifest, *, quick: bool = False, progress: Progress = False) -> list[Damage]:
+    """The damaged files of a version."""
+    return [_damage(manifest, *found) for found in _wrong_files(folder, manifest, quick, progress)]
+
+
+def _check(folder: Path, quick: bool, progress: Progress) -> CheckReport:
     try:
         said = pointer(folder)
+    except NotACollectionError:
+        if not folder.is_dir() or not manifests(folder):
+            raise
+        return CheckReport(1, 0, quick, (Damage(CURRENT, "is missing", "nothing can be opened", True),), ())
     except CorruptCollectionError as exc:
         return CheckReport(1, 0, quick, (Damage(CURRENT, _problem(exc, folder / CURRENT), "nothing can be opened", True),), ())
     try:
@@ -86,7 +111,7 @@ def check(folder: Path, *, quick: bool = False, progress: Progress = False) -> C
     except CorruptCollectionError as exc:
         name = said.split()[0]
         return CheckReport(2, 0, quick, (Damage(name, _problem(exc, folder / name), "nothing can be opened", False),), ())
-    damaged = [_damage(manifest, *found) for found in _wrong_files(folder, manifest, quick, progress)]
+    damaged = damages(folder, manifest, quick=quick, progress=progress)
     try:
         purged_below(folder)
     except CorruptCollectionError as exc:

@@ -21,7 +21,7 @@ from ragkit.collection.compaction import CompactReport
 from ragkit.collection.export import export
 from ragkit.collection.files import make_folder
 from ragkit.collection.lock import writer_lock
-from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, publish
+from ragkit.collection.manifest import INDEX_TEXT, Manifest, is_collection, pointer, publish
 from ragkit.collection.memory import NO_LIMIT, SEGMENT_TEXT, Budget
 from ragkit.collection.merging import all_of, due
 from ragkit.collection.reading import FilterLike, Reading
@@ -29,9 +29,10 @@ from ragkit.collection.repairing import RepairReport, repair
 from ragkit.collection.retention import drop_orphans
 from ragkit.collection.retention import purge as remove_old_versions
 from ragkit.collection.schema import Schema
+from ragkit.collection.snapshot import Snapshot
 from ragkit.collection.workers import NO_WORKERS, Workers
 from ragkit.collection.writer import Commit, add_all
-from ragkit.errors import Cancelled, CollectionExistsError, CorruptCollectionError, InputError
+from ragkit.errors import CollectionExistsError, CorruptCollectionError, InputError, LockedError
 from ragkit.filters import as_filter
 from ragkit.named import named_pipeline
 from ragkit.progress import Progress, track
@@ -118,12 +119,12 @@ class Collection(Reading):
         """
         target = Path(path)
         while True:
-            self.refresh()
+            version = Snapshot.live(self.folder, self._snapshot)
             try:
-                copy_version(self._snapshot, target, progress=progress)
+                copy_version(version, target, progress=progress)
                 return target
             except CorruptCollectionError:
-                if not self.refresh():
+                if pointer(self.folder) == version.pointer:
                     raise  # else a writer has removed a file of that version: begin again with the next
 
     def export(self, path: str | Path, *, where: FilterLike | None = None, progress: Progress = False) -> int:
@@ -142,11 +143,18 @@ class Collection(Reading):
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """The writer's lock, on the live version; what a writer that died has left behind is cleared away."""
-        with self._mutex, writer_lock(self.folder, self.lock_timeout) as owner_died:
-            self.refresh()
-            if owner_died:
-                drop_orphans(self.folder)
-            yield
+        if not self._mutex.acquire(timeout=self.lock_timeout):
+            raise LockedError(f"{self.folder} is being written by another thread of this process; waited {self.lock_timeout:g} s")
+        try:
+            with writer_lock(self.folder, self.lock_timeout) as owner_died:
+                self.refresh()
+                for name in ("segments", "deletes"):
+                    (self.folder / name).mkdir(exist_ok=True)  # tools that copy folders may leave out empty ones
+                if owner_died:
+                    drop_orphans(self.folder)
+                yield
+        finally:
+            self._mutex.release()
 
     @contextmanager
     def _publishing(
@@ -183,8 +191,8 @@ class Collection(Reading):
                     for run in runs:
                         commit.merge(run)
                 _log.info("%s: %d of its segments were merged, it has %d now", self.folder, merged, len(self._snapshot.views))
-        except (OSError, Cancelled) as exc:
-            _log.warning("%s: segments could not be merged (%s); a later commit tries again", self.folder, exc)
+        except Exception as exc:  # whatever it is: the caller's own commit has been made, and must not seem to have failed
+            _log.warning("%s: segments could not be merged (%s: %s); a later commit tries again", self.folder, type(exc).__name__, exc)
 
     def compact(self, *, purge: bool = False, progress: Progress = False) -> CompactReport:
         """Rewrite the collection in as few segments as possible, without deleted documents, in one commit; says what that saved.
@@ -265,8 +273,10 @@ class Collection(Reading):
             raise InputError("delete takes ids or a filter, and both were given; call it twice")
         if where == {}:  # as filters put together by a program may turn out
             raise InputError("delete was given an empty filter, which every document passes; to delete them all, say where='true'")
+        named = [ids] if isinstance(ids, str) else list(ids) if isinstance(ids, Iterable) and not isinstance(ids, Mapping) else None
+        if named is None or not all(isinstance(id, str) for id in named):
+            raise InputError(f"delete takes ids, which are strings, or a filter as where=…; got {ids!r}")
         with self._commit(False) as commit:
-            named = [ids] if isinstance(ids, str) else ids
             for id in named if condition is None else [self._snapshot.id_of(*at) for at in self._snapshot.documents(condition)]:
                 commit.delete(id)
         return commit.deleted

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from typing import Any, Literal
 from ragkit.collection.collection import Collection
 from ragkit.collection.home import default_indexes
 from ragkit.collection.memory import bytes_a_passage, peak_of, resident
+from ragkit.collection.sync import walk_roots
 from ragkit.errors import InputError, LoadError, MissingDependencyError
-from ragkit.loaders import LoadOptions, SourceFile, iter_file, loader_for, walk
+from ragkit.loaders import LoadOptions, SourceFile, iter_file, loader_for
 from ragkit.progress import Progress, track
 from ragkit.protocols import Chunker, IndexSpec
 from ragkit.sizes import in_words, parse_size
@@ -73,8 +75,8 @@ def estimate(
 
     Files are drawn at random, and of large ones only the beginning is read. raises InputError where no file can be read
     """
-    roots = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    files = [f for f in chain.from_iterable(walk(Path(root)) for root in roots) if loader_for(f.path) is not None]
+    roots = [Path(root) for root in ([corpus] if isinstance(corpus, str | Path) else corpus)]
+    files = [f for f in walk_roots(roots, False, []) if loader_for(f.path) is not None]
     total = sum(_size(f) for f in files)
     specs = list(indexes) if indexes is not None else default_indexes()
     drawn = Random(7).sample(files, len(files))
@@ -135,7 +137,10 @@ def _index(
                 if taken >= _SAMPLE:
                     return
 
-    made.upsert(documents())
+    with made._commit(False) as commit:
+        for document in documents():
+            with suppress(InputError):  # what sync would leave out and report
+                commit.upsert(document, on_clash=lambda name, told: None)
     return made, taken
 
 

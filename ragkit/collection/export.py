@@ -34,6 +34,8 @@ def export(snapshot: Snapshot, path: Path, *, where: Filter | None = None, progr
     writers: dict[str, Callable[[NewFile, Snapshot, Iterator[list[Document]]], None]] = {".jsonl": _jsonl, ".parquet": _parquet}
     if path.suffix not in writers:
         raise InputError(f"export writes .jsonl and .parquet files, got {path.name!r}; name one of these")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; make it first, or name a file in another one")
     if path.exists():
         raise InputError(f"{path} is there already; name a new file, or remove it first")
     at = list(snapshot.documents(where))

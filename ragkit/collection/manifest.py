@@ -7,6 +7,7 @@ last step of a commit. A manifest lists every file of its version with size and 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from string import Formatter
@@ -24,6 +25,14 @@ VERSION = 1
 CURRENT = "CURRENT"
 POINTER = re.compile(r"manifest-\d+\.json [0-9a-f]{64}")
 INDEX_TEXT = "{title}\n{headings}\n{text}"
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def manifests(folder: Path) -> list[Path]:
+    """The manifests that lie in a folder, the oldest version first."""
+    return [folder / n for n in sorted(os.listdir(folder)) if re.fullmatch(r"manifest-\d{8,}\.json", n)]
 
 
 class _Model(BaseModel):
@@ -178,6 +187,9 @@ def parse(path: Path, content: bytes) -> Manifest:
     except ValidationError as exc:
         raise CorruptCollectionError(f"{path}: {one_line(exc)}; restore it from a backup") from exc
     inside(path.parent, manifest.files)
-    inside(path.parent, (s.id for s in manifest.segments))
-    inside(path.parent, (version for s in manifest.segments for version in s.models.values()))
+    inside(path.parent, (s.deletes for s in manifest.segments if s.deletes))
+    models = [manifest.models, *(s.models for s in manifest.segments)]
+    names = {*manifest.indexes, *(s.id for s in manifest.segments), *(n for m in models for pair in m.items() for n in pair)}
+    if strange := sorted(n for n in names if not _NAME.fullmatch(n)):
+        raise CorruptCollectionError(f"{path} names {strange[0]!r}, which is no name of a folder here; do not use this collection")
     return manifest

@@ -44,7 +44,8 @@ class Budget:
                 f"max_ram={max_ram!r} leaves no room to work: the process holds {in_words(held)} already; "
                 f"give at least {in_words(held + _LEAST)}"
             )
-        return cls(limit - held)
+        left = limit - held
+        return cls(left - left % (1 << (left.bit_length() - 3)))  # in coarse steps, so that a rerun cuts at the same documents
 
     def full(self, text_bytes: int, passages: int, ids: int, vector_bytes: int) -> bool:
         """Whether a segment is to be written now.
@@ -55,7 +56,10 @@ class Budget:
         """
         if text_bytes >= SEGMENT_TEXT:
             return True
-        return self.left is not None and _A_BYTE * text_bytes + (_A_PASSAGE + vector_bytes) * passages + _AN_ID * ids >= self.left
+        if self.left is None:
+            return False
+        room = max(self.left - _AN_ID * ids, self.left // 4)  # however many ids there are, segments stay of some use
+        return _A_BYTE * text_bytes + (_A_PASSAGE + vector_bytes) * passages >= room
 
     @property
     def segment_text(self) -> int:

@@ -37,7 +37,7 @@ class Reading:
     def __init__(self, folder: Path, *, lock_timeout: float = 10.0, auto_merge: bool = True) -> None:
         self.folder, self.lock_timeout, self.auto_merge = folder.absolute(), lock_timeout, auto_merge  # whatever the working folder becomes
         self.last_sync: SyncReport | None = None
-        self._mutex = RLock()
+        self._mutex, self._moving = RLock(), RLock()  # of writes, and of `refresh`, which does not wait for a write
         self._snapshot = Snapshot.live(self.folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -51,7 +51,7 @@ class Reading:
 
     def refresh(self) -> bool:
         """Move to the live version; True if it is a newer one."""
-        with self._mutex:
+        with self._moving:
             if pointer(self.folder) == self._snapshot.pointer:
                 return False
             self._snapshot = Snapshot.live(self.folder, self._snapshot)

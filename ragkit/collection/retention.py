@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ragkit.collection import staging
 from ragkit.collection.files import replace_file, sealed, sync_folder
-from ragkit.collection.manifest import Manifest, live, parse, pointer
+from ragkit.collection.manifest import Manifest, live, manifests, parse, pointer
 from ragkit.collection.purged import PURGED
 from ragkit.errors import CollectionError
 
@@ -26,7 +26,7 @@ KEEP_SECONDS = 600.0
 def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS, keep_versions: int = KEEP_VERSIONS) -> None:
     """Remove superseded versions; call it under the writer's lock, after a version was published."""
     current = pointer(folder).split()[0]  # a later one was written by a writer that died before it made it live
-    paths = [p for p in sorted(folder.glob("manifest-*.json")) if p.name <= current]
+    paths = [p for p in manifests(folder) if p.name <= current]
     now = time.time()
     old: list[Path] = []
     for path, following in pairwise(paths[: len(paths) - keep_versions + 1]):
@@ -36,20 +36,26 @@ def drop_old_versions(folder: Path, *, keep_seconds: float = KEEP_SECONDS, keep_
     if not old:
         return
     try:
-        dropped = [parse(p, p.read_bytes()) for p in old]
-        kept = parse(paths[len(old)], paths[len(old)].read_bytes())
-    except CollectionError:
-        return  # a damaged manifest names files that can't be known: nothing is removed until it is repaired
-    for path in old:
-        path.unlink()
-    _remove(folder, set().union(*map(_places, dropped)) - _places(kept))
+        dropped = set().union(*(_places(parse(p, p.read_bytes())) for p in old))
+        _remove(folder, dropped - _places(parse(paths[len(old)], paths[len(old)].read_bytes())) - _places(live(folder)))
+    except CollectionError:  # a damaged one does not say what it needed: what none of the others names goes
+        for path in old:
+            path.unlink()
+        drop_orphans(folder)
+    for path in old:  # last: if a file could not be removed, the next commit tries again
+        path.unlink(missing_ok=True)
 
 
 def purge(folder: Path, generation: int) -> None:
-    """Remove all versions before this one, the live one, at once; who reads them is told so."""
+    """Remove all versions before this one, the live one, and all unfinished work, at once; who reads them is told so."""
     replace_file(folder / PURGED, sealed(str(generation)))
+    current = pointer(folder).split()[0]
+    for path in manifests(folder):
+        if path.name != current:
+            path.unlink()
+    if (folder / "staging").exists():
+        shutil.rmtree(folder / "staging")
     drop_orphans(folder)
-    drop_old_versions(folder, keep_seconds=0, keep_versions=1)
     for path in (folder, folder / "segments", folder / "deletes", folder / "models", *(folder / "models").glob("*")):
         if path.exists():
             sync_folder(path)  # what is gone stays gone, whatever happens to the machine
@@ -58,19 +64,20 @@ def purge(folder: Path, generation: int) -> None:
 def drop_orphans(folder: Path) -> None:
     """Remove what no version names and no interrupted run has finished: the work of writers that died; call it under the lock."""
     generation = live(folder).generation
-    manifests = []
-    for path in sorted(folder.glob("manifest-*.json")):
+    kept = []
+    for path in manifests(folder):
         try:
             manifest = parse(path, path.read_bytes())
         except CollectionError:
-            if _generation(path) <= generation:
-                return  # damaged, see above
-            manifest = None  # cut while it was written
-        if manifest is None or manifest.generation > generation:
+            if _generation(path) <= generation and time.time() - path.stat().st_mtime < KEEP_SECONDS:
+                return  # damaged, and somebody may be reading what it names: later
+            path.unlink()  # damaged long ago, or cut while it was written
+            continue
+        if manifest.generation > generation:
             path.unlink()  # written and never made the live one
         else:
-            manifests.append(manifest)
-    named = set().union(*map(_places, manifests))
+            kept.append(manifest)
+    named = set().union(*map(_places, kept))
     for staged in staging.names(folder):
         named |= {f"segments/{staged.entry.id}", *(f"models/{n}/{v}" for n, v in staged.after.models.items())}
     there = [*(folder / "segments").iterdir(), *(folder / "deletes").iterdir(), *(folder / "models").glob("*/*")]

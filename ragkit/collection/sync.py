@@ -87,7 +87,7 @@ class _Sync:
         self._settings = sha256(f"{__version__} {options!r}".encode()).hexdigest()[:16]
 
     def run(self, roots: Sequence[Path], follow_links: bool, replace_roots: bool) -> SyncReport:
-        files = _walk_all(roots, follow_links, self.report.skipped)
+        files = walk_roots(roots, follow_links, self.report.skipped)
         if not replace_roots:
             self._refuse_other_roots(roots)
         if self._known and not (files or self.report.skipped or replace_roots):
@@ -217,7 +217,8 @@ def read_file(options: LoadOptions, chunker: Chunker | str | None, digests: Mapp
     return FileRead(stamp, documents=tuple((d, cut(d, chunker)) for d in documents), problems=tuple(problems))
 
 
-def _walk_all(roots: Sequence[Path], follow_links: bool, skipped: list[Skipped]) -> list[SourceFile]:
+def walk_roots(roots: Sequence[Path], follow_links: bool, skipped: list[Skipped]) -> list[SourceFile]:
+    """The files of several folders or files, each with the path that its documents are named by."""
     if len(roots) == 1:
         return _walk(roots[0], follow_links, skipped)
     names = [root.resolve().name for root in roots]

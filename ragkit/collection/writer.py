@@ -198,7 +198,7 @@ class Commit:
         self._complete(at_most=0)
         old = self.base.manifest
         problems = old.problems if self.problems is None else self.problems
-        changed = self._segments or self._dead or self._merged
+        changed = self._segments or self._dead or self._merged or self._forgotten
         if not changed and self.roots in ((), old.roots) and problems == old.problems:
             return old
         kept, gone = self._kept()
