@@ -11,7 +11,10 @@ from pathlib import Path
 
 import ragkit
 
-NAMES = ("answers", "bm25", "chunking", "concurrency", "crash", "dense", "ingest", "mutate", "retrieval")
+NAMES = (
+    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "ingest", "mutate", "rerank", "rerank_quality",
+    "retrieval",
+)  # fmt: skip
 
 
 def main() -> None:

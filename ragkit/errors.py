@@ -18,6 +18,10 @@ RagkitError
 │   └── LockedError (TimeoutError)                another writer holds the collection
 ├── LoadError (OSError)                a file could not be read or parsed
 ├── OfflineError (ConnectionError)     the network was asked for while offline
+├── GenerationError                    a language model gave nothing that can be used
+│   ├── ContextOverflow (ValueError)   a prompt is longer than the model reads
+│   ├── ServerError (ConnectionError)  a model's server can't be reached, refuses, or breaks off
+│   └── ReplyError (ValueError)        a reply lacks what was asked for, or can't be read
 └── Cancelled                          a progress callback returned False
 
 A message says what was given, what was wanted and what to do, in one sentence.
@@ -114,6 +118,30 @@ class LoadError(RagkitError, OSError):
 
 class OfflineError(RagkitError, ConnectionError):
     """The network was asked for while offline."""
+
+
+class GenerationError(RagkitError):
+    """A language model gave nothing that can be used."""
+
+
+class ContextOverflow(GenerationError, ValueError):
+    """A prompt is longer than the model reads; tokens and limit say by how much."""
+
+    def __init__(self, message: str, *, tokens: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.tokens, self.limit = tokens, limit
+
+
+class ServerError(GenerationError, ConnectionError):
+    """A model's server can't be reached, refuses, or breaks off; status is its HTTP status, 0 where there was none."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ReplyError(GenerationError, ValueError):
+    """A reply lacks what was asked for, or can't be read."""
 
 
 class Cancelled(RagkitError):

@@ -5,9 +5,9 @@ Letters in shapes: Q queries, H hits, N rows (passages), P parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from ragkit.types import Answer, Document, Query, Span
 
 if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
+    from ragkit.generation.constraints import Constraint
+    from ragkit.generation.types import Completion, Prompt, Scored, Stream
     from ragkit.loaders import LoadOptions
     from ragkit.progress import Progress
     from ragkit.run import Run
@@ -159,3 +161,70 @@ class Reranker(Protocol):
     """Reorders each query's hits: always a permutation of them."""
 
     def rerank(self, run: Run) -> Run: ...
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Writes text and tells how probable words are; safe to share between threads.
+
+    name         as it was loaded
+    fingerprint  two models with one fingerprint write the same at temperature 0; part of a cache's key
+    context      tokens that it reads and writes at most; None where that is not known
+    features     what it can do beyond writing: "next_token" (`next_token_logprobs`), "continuation" (`continuation_logprobs`),
+                 "constraint", "schema", "prefill" (goes on from an assistant's turn), "seed", "logprobs"; asking for another
+                 raises InputError naming it
+    """
+
+    name: str
+    fingerprint: str
+    context: int | None
+    features: frozenset[str]
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        constraint: Constraint | Sequence[Constraint] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        logprobs: bool = False,
+    ) -> list[Completion]:
+        """What the model writes after each prompt: the most probable token each time at temperature 0, else drawn.
+
+        constraint  all that may be written, one for all prompts or one each; schema: a JSON schema that the text must fit
+        raises      ContextOverflow naming the prompt, GenerationError where nothing came back
+        """
+        ...
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> Stream:
+        """The same for one prompt, piece by piece."""
+        ...
+
+    def next_token_logprobs(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scored:
+        """(P, C) log-probabilities that a candidate is the next token.
+
+        Each candidate is a list of spellings, as ("A", " A"): the most probable one counts, and those that are not one token are
+        passed over. Raises InputError naming a candidate of which no spelling is one token.
+        """
+        ...
+
+    def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
+        """(P, 1) mean log-probability per token of continuation i after prompt i; more than one token is read in one pass."""
+        ...
+
+    def count_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt with all that its template adds: exact for local models, an estimate for a server's."""
+        ...

@@ -48,6 +48,17 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "readers": {
         "extractive": "ragkit.pipelines.extractive:Extractive",
+        "llm": "ragkit.pipelines.answering:LLMReader",
+    },
+    "rerankers": {
+        "cross_encoder": "ragkit.rerankers.cross_encoder:CrossEncoder",
+        "listwise": "ragkit.rerankers.listwise:Listwise",
+        "pairwise": "ragkit.rerankers.pairwise:Pairwise",
+        "pointwise": "ragkit.rerankers.pointwise:Pointwise",
+        "query_likelihood": "ragkit.rerankers.query_likelihood:QueryLikelihood",
+        "set_based": "ragkit.rerankers.set_based:SetBased",
+        "setwise": "ragkit.rerankers.setwise:Setwise",
+        "single_token": "ragkit.rerankers.single_token:SingleToken",
     },
 }
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError, ScaleError, ShapeError, SnapshotMismatch
+from ragkit.generation.usage import FREE, Usage
 from ragkit.types import Passage, Query
 
 FLOORS: dict[str, float | None] = {
@@ -29,6 +30,7 @@ FLOORS: dict[str, float | None] = {
     "unit": 0.0,  # normalised to [0, 1]
     "zscore": None,  # relative to one query's hits
     "rrf": 0.0,  # reciprocal ranks
+    "logit": None,  # a classifier's raw output, unbounded
     "rank": None,  # positions: they order hits and mean nothing as amounts
 }
 """What a row that a retriever did not return is worth on each scale, at most what any row gets; None: scores that can't be added."""
@@ -47,13 +49,20 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class StageReport:
-    """What one stage did: seconds of wall clock, queries seen, hits handed on, and its own counts."""
+    """What one stage did: seconds of wall clock, queries seen, hits handed on, its own counts, its models' costs, what went wrong."""
 
     stage: str
     seconds: float
     queries: int
     hits: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    usage: Usage = FREE
+    notes: tuple[str, ...] = ()
+
+    def per_query(self) -> dict[str, float]:
+        """Seconds and all that `usage` counts, divided by the queries."""
+        costs = {**self.usage.to_dict(), "seconds": self.seconds}
+        return {name: value / max(1, self.queries) for name, value in costs.items()}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,13 @@ Each check raises AssertionError with a sentence that names the broken promise.
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +22,10 @@ import numpy as np
 
 from ragkit.chunking import count_tokens
 from ragkit.collection import Collection
-from ragkit.errors import InputError
-from ragkit.protocols import Chunker, IndexSpec
+from ragkit.errors import GenerationError, InputError
+from ragkit.generation import Choices, Completion, Message, Permutation
+from ragkit.generation.arguments import FEATURES
+from ragkit.protocols import Chunker, IndexSpec, LanguageModel
 from ragkit.run import FLOORS, Run
 from ragkit.spec import from_config, to_config
 from ragkit.types import Document, Query
@@ -27,6 +34,9 @@ _TEXTS = (
     "the pump has two gaskets", "the outer gasket is replaced every year", "a valve opens at three bar", "", "gasket gasket gasket",
     "the boiler is checked in spring", "pump and valve and boiler", "ein Ventil öffnet sich", "阀门打开", "the pump has two gaskets",
 )  # fmt: skip
+_PROMPTS = ("The pump has two gaskets. The outer gasket", "A valve opens at three bar, and", "Once upon a time", "Why is the sky blue?")
+_TOKENS = 16
+_CANDIDATES = (("A", " A", "a", " a"), ("I", " I", "i", " i"), (".", " ."))
 _QUERIES = ("gasket", "pump valve", "boiler spring three", "阀门", "nowhere to be found", "", "the")
 
 
@@ -71,6 +81,31 @@ def check_chunker(chunker: Chunker, documents: Iterable[Document]) -> None:
         lost = [i for i in range(document.body_start, len(text)) if not (covered[i] or text[i].isspace())]
         _require(not lost, f"character {lost[:1]} of the body is in no span")
         _require(spans == chunker.split(document), "the same document must be cut the same way")
+
+
+def check_language_model(model: LanguageModel) -> None:
+    """A language model keeps its promises: order, limits, stop strings, streams, usage, threads, and each feature that it claims.
+
+    A feature that it doesn't claim must be refused by InputError naming it. Texts are compared at temperature 0.
+    """
+    _require(isinstance(model, LanguageModel), f"{type(model).__name__} lacks a part of ragkit.protocols.LanguageModel")
+    _require(bool(model.name and model.fingerprint), "a model needs a name and a fingerprint")
+    _require(model.context is None or model.context > 0, f"context must be None or a number of tokens, got {model.context!r}")
+    named = (*FEATURES, "parallel")
+    _require(set(model.features) <= set(named), f"features must be among {', '.join(named)}, got {sorted(model.features)}")
+    texts = _check_generate(model)
+    _check_limits(model, texts)
+    _check_stop(model, texts)
+    _check_stream(model, texts)
+    _check_counts(model)
+    _check_next_token(model)
+    _check_continuation(model)
+    _check_parallel(model)
+    _check_forms(model)
+    _check_claims(model)
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(lambda _: _texts(model.generate(_PROMPTS, max_tokens=_TOKENS)), range(4)))
+    _require(all(t == texts for t in beside), "four threads at once must get the texts that one gets")
 
 
 def _built(folder: Path, spec: IndexSpec, batches: list[list[Document]]) -> Collection:
@@ -124,6 +159,207 @@ def _same(a: Collection, b: Collection, spec: IndexSpec, when: str) -> None:
         left, right = ({id: float(s) for id, s in run.to_dict()[str(q)].items()} for run in (x, y))
         close: Any = np.allclose([left[i] for i in sorted(left)], [right.get(i, np.nan) for i in sorted(left)], rtol=1e-5, atol=1e-6)
         _require(left.keys() == right.keys() and bool(close), f"the hits of {_QUERIES[q]!r} differ {when}")
+
+
+def _texts(completions: Iterable[Completion]) -> list[str]:
+    return [c.text for c in completions]
+
+
+def _check_generate(model: LanguageModel) -> list[str]:
+    """The texts after all prompts, which the other checks compare with."""
+    _require(model.generate([]) == [], "no prompts must give no completions")
+    begun = time.perf_counter()
+    many = model.generate(_PROMPTS, max_tokens=_TOKENS)
+    seconds = time.perf_counter() - begun
+    _require(len(many) == len(_PROMPTS), f"{len(_PROMPTS)} prompts must give one completion each, got {len(many)}")
+    texts = _texts(many)
+    _require(any(len(t) > 3 for t in texts), "the model wrote next to nothing after any of the prompts")
+    _require(texts == _texts(model.generate(_PROMPTS, max_tokens=_TOKENS)), "at temperature 0 the same prompts must give the same texts")
+    alone = [model.generate([p], max_tokens=_TOKENS)[0].text for p in _PROMPTS]
+    _require(texts == alone, "completions must come in the prompts' order, each as if its prompt were alone")
+    _require(all(c.finish in ("stop", "length", "filtered") for c in many), "finish must be stop, length or filtered")
+    used = [c.usage for c in many]
+    _require(all(u.calls == 1 for u in used), "the usage of a completion must count one call, so that their sum counts the prompts")
+    _require(all(u.prompt_tokens >= 1 for u in used), "usage must count the prompt's tokens")
+    _require(all(0 <= u.cached_tokens <= u.prompt_tokens for u in used), "cached tokens must be among the prompt's")
+    _require(all(0 <= u.generated_tokens <= _TOKENS for u in used), "usage must count the tokens written, at most max_tokens")
+    total = sum(u.seconds for u in used)
+    _require(0 < total <= seconds * 1.05 + 0.01, f"seconds must be counted once a call: {total:.3f} in sum, the call took {seconds:.3f}")
+    return texts
+
+
+def _check_limits(model: LanguageModel, texts: list[str]) -> None:
+    for limit in (1, 4):
+        for c, whole in zip(model.generate(_PROMPTS, max_tokens=limit), texts, strict=True):
+            _require(c.usage.generated_tokens <= limit, f"max_tokens={limit} was passed over: {c.usage.generated_tokens} were written")
+            _require(
+                whole.startswith(c.text.rstrip("\ufffd")) and (len(c.text) < len(whole) or c.finish != "length" or c.text == whole),
+                f"max_tokens={limit} must give the beginning of what a higher limit gives, got {c.text!r} of {whole!r}",
+            )
+    cut = model.generate([_PROMPTS[texts.index(max(texts, key=len))]], max_tokens=1)[0]
+    _require(len(cut.text) < max(map(len, texts)), "max_tokens=1 must write less than max_tokens=16")
+    _require(cut.finish == "length", f'a text cut by max_tokens must end with finish "length", got {cut.finish!r}')
+    wrong: list[dict[str, Any]] = [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"stop": [""]}]
+    for settings in wrong:
+        _raises_input_error(partial(model.generate, _PROMPTS[:1], **settings), f"{settings} must raise InputError")
+
+
+def _check_stop(model: LanguageModel, texts: list[str]) -> None:
+    at = texts.index(max(texts, key=len))
+    text = texts[at]
+    stop = text[len(text) // 2 :][:2]
+    kept = text[: text.find(stop)]
+    made = model.generate([_PROMPTS[at]], max_tokens=_TOKENS, stop=["\u2603", stop])[0]
+    _require(stop not in made.text, f"the stop string {stop!r} stands in the text {made.text!r}")
+    _require(made.text == kept, f"the text must end before the stop string {stop!r}: wanted {kept!r}, got {made.text!r}")
+    _require(made.finish == "stop", f'a text ended by a stop string must have finish "stop", got {made.finish!r}')
+    pieces = list(model.stream(_PROMPTS[at], max_tokens=_TOKENS, stop=["\u2603", stop]))
+    _require("".join(pieces) == kept, f"a stream must end before the stop string {stop!r}: wanted {kept!r}, got {''.join(pieces)!r}")
+
+
+def _check_stream(model: LanguageModel, texts: list[str]) -> None:
+    for prompt, text in zip(_PROMPTS, texts, strict=True):
+        stream = model.stream(prompt, max_tokens=_TOKENS)
+        try:
+            _ = stream.completion
+        except GenerationError:
+            pass
+        else:
+            raise AssertionError("the completion of a stream that has not ended must raise GenerationError")
+        joined = "".join(stream)
+        _require(joined == text, f"the pieces of a stream must join to generate's text: wanted {text!r}, got {joined!r}")
+        _require(stream.completion.text == text, "the completion of a stream must hold its whole text")
+        used = stream.completion.usage
+        _require(
+            used.calls == 1 and used.prompt_tokens >= 1 and used.generated_tokens <= _TOKENS, f"the usage of a stream is wrong: {used}"
+        )
+    stream = model.stream(_PROMPTS[0], max_tokens=_TOKENS)
+    next(stream, None)
+    stream.close()
+    _require(next(stream, None) is None, "a closed stream must give no more pieces")
+
+
+def _check_counts(model: LanguageModel) -> None:
+    for a, b in pairwise(_PROMPTS):
+        apart, whole = (model.count_tokens(a), model.count_tokens(b)), model.count_tokens(f"{a}\n{b}")
+        _require(min(apart) >= 0 and max(apart) <= whole <= sum(apart) + 8, f"two texts of {apart} tokens can't have {whole} when joined")
+
+
+def _check_next_token(model: LanguageModel) -> None:
+    if "next_token" not in model.features:
+        _refused("next_token", lambda: model.next_token_logprobs(_PROMPTS, _CANDIDATES))
+        return
+    scored = model.next_token_logprobs(_PROMPTS, _CANDIDATES)
+    _check_logprobs(scored.logprobs, (len(_PROMPTS), len(_CANDIDATES)), "next_token_logprobs")
+    _require(scored.usage.calls == len(_PROMPTS), "next_token_logprobs must count one call a prompt")
+    total = np.exp(scored.logprobs.astype(np.float64)).sum(axis=1)
+    _require(bool((total <= 1.001).all()), "probabilities of different next tokens must not sum to more than 1")
+    turned = model.next_token_logprobs(_PROMPTS, [c[::-1] for c in _CANDIDATES]).logprobs
+    _require(_near(scored.logprobs, turned), "the order of a candidate's spellings must not matter")
+    alone = np.concatenate([model.next_token_logprobs([p], _CANDIDATES).logprobs for p in _PROMPTS])
+    _require(_near(scored.logprobs, alone), "next_token_logprobs of many prompts must be those of each alone")
+    _require(model.next_token_logprobs([], _CANDIDATES).logprobs.shape == (0, len(_CANDIDATES)), "no prompts must give no rows")
+    _raises_input_error(lambda: model.next_token_logprobs(_PROMPTS, [()]), "a candidate without spellings must raise InputError")
+
+
+def _check_continuation(model: LanguageModel) -> None:
+    after = [" has a seal.", " closes", " there was a girl", " Because"]
+    if "continuation" not in model.features:
+        _refused("continuation", lambda: model.continuation_logprobs(_PROMPTS, after))
+        return
+    scored = model.continuation_logprobs(_PROMPTS, after)
+    _check_logprobs(scored.logprobs, (len(_PROMPTS), 1), "continuation_logprobs")
+    _require(bool(np.isfinite(scored.logprobs).all()), "continuation_logprobs must be finite")
+    _require(scored.usage.calls == len(_PROMPTS), "continuation_logprobs must count one call a prompt")
+    alone = np.concatenate([model.continuation_logprobs([p], [a]).logprobs for p, a in zip(_PROMPTS, after, strict=True)])
+    _require(_near(scored.logprobs, alone), "continuation_logprobs of many prompts must be those of each alone")
+    _raises_input_error(lambda: model.continuation_logprobs(_PROMPTS, after[:1]), "fewer continuations than prompts must raise InputError")
+
+
+def _check_parallel(model: LanguageModel) -> None:
+    """Blocks of a prompt that don't see one another: no part of the protocol, so that a model without it has nothing to refuse."""
+    if "parallel" not in model.features:
+        return
+    score: Any = getattr(model, "parallel_next_token_logprobs", None)
+    _require(callable(score), 'the feature "parallel" needs a method parallel_next_token_logprobs')
+    blocks = [f"[{i}] {text}\n" for i, text in enumerate(_PROMPTS)]
+    one, other = (score("Passages:\n", order, "Answer:", _CANDIDATES).logprobs for order in (blocks, blocks[::-1]))
+    _check_logprobs(one, (1, len(_CANDIDATES)), "parallel_next_token_logprobs")
+    _require(_near(one, other), "the order of blocks that don't see one another must not matter")
+
+
+def _check_forms(model: LanguageModel) -> None:
+    """Constraints and schemas: what the model may write."""
+    answers, ranks = Choices(("yes", "no")), Permutation(("[1]", "[2]", "[3]"))
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+    if "constraint" in model.features:
+        for constraint in (answers, [answers, Choices(("left", "right"))]):
+            made = model.generate(_PROMPTS[:2], max_tokens=32, constraint=constraint)
+            allowed = constraint if isinstance(constraint, list) else [constraint] * 2
+            kept = all(c.text in a.texts and c.finish == "stop" for c, a in zip(made, allowed, strict=True))
+            _require(kept, f"a constraint must be obeyed: got {_texts(made)}")
+        ranking = model.generate(_PROMPTS[:1], max_tokens=64, constraint=ranks)[0].text
+        _require(sorted(ranking.split(" > ")) == list(ranks.pieces), f"a permutation must hold each piece once, got {ranking!r}")
+    else:
+        _refused("constraint", lambda: model.generate(_PROMPTS[:1], constraint=answers))
+    if "schema" in model.features:
+        text = model.generate(_PROMPTS[:1], max_tokens=64, schema=schema)[0].text
+        try:
+            fits = isinstance(json.loads(text)["ok"], bool)
+        except (ValueError, TypeError, KeyError):
+            fits = False
+        _require(fits, f"a text must fit its schema, got {text!r}")
+    else:
+        _refused("schema", lambda: model.generate(_PROMPTS[:1], schema=schema))
+
+
+def _check_claims(model: LanguageModel) -> None:
+    """Beginnings, seeds and log-probabilities of what was written."""
+    begun = [[Message("user", _PROMPTS[3]), Message("assistant", "The sky is")]]
+    if "prefill" in model.features:
+        made = model.generate(begun, max_tokens=_TOKENS)
+        _require(len(made) == 1 and not made[0].text.startswith("The sky is"), "a text must go on from the assistant's turn, not repeat it")
+    else:
+        _refused("prefill", lambda: model.generate(begun))
+    if "seed" in model.features:
+        one, two = (_texts(model.generate(_PROMPTS[:1], max_tokens=_TOKENS, temperature=1.0, seed=7)) for _ in range(2))
+        _require(one == two, "the same seed must give the same text")
+    else:
+        _refused("seed", lambda: model.generate(_PROMPTS[:1], seed=7))
+    if "logprobs" in model.features:
+        for c in model.generate(_PROMPTS, max_tokens=_TOKENS, logprobs=True):
+            _require(bool(c.logprobs) or not c.text, "log-probabilities that are asked for must be given")
+            _require(all(t.logprob <= 1e-6 for t in c.logprobs), "a log-probability is at most 0")
+            _require(len(c.logprobs) <= _TOKENS, "there must be one log-probability a token")
+    else:
+        _refused("logprobs", lambda: model.generate(_PROMPTS[:1], logprobs=True))
+
+
+def _check_logprobs(values: Any, shape: tuple[int, int], name: str) -> None:
+    _require(values.shape == shape and values.dtype == np.float32, f"{name} must be float32 {shape}, got {values.dtype} {values.shape}")
+    _require(bool((values <= 1e-6).all()), f"{name} must be at most 0, -inf at least")
+
+
+def _near(a: Any, b: Any) -> bool:
+    """Equal to 1e-3, -inf for -inf."""
+    return a.shape == b.shape and bool(np.allclose(a, b, atol=1e-3, rtol=1e-3))
+
+
+def _refused(feature: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except InputError as exc:
+        _require(feature in str(exc), f"the error for the absent feature {feature!r} must name it, got: {exc}")
+        return
+    raise AssertionError(f"the feature {feature!r} is not claimed, so asking for it must raise InputError")
+
+
+def _raises_input_error(call: Callable[[], object], promise: str) -> None:
+    try:
+        call()
+    except InputError:
+        return
+    raise AssertionError(promise)
 
 
 def _require(holds: bool, promise: str) -> None:

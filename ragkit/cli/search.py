@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ragkit.cli.output import emit, open_collection, told
+from ragkit.errors import InputError
+
+if TYPE_CHECKING:
+    from ragkit.generation.types import Message
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what a terminal would obey
 
 
 @click.command()
@@ -30,8 +39,70 @@ def search(collection: Path, query: str, k: int, where: str | None, using: str |
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Passages to read.")
 @click.option("--where", default=None, help="Only documents for which this holds, as in: year >= 2020 and lang == 'en'.")
 @click.option("--using", default=None, help="Index or pipeline to search with; default the collection's.")
+@click.option("--model", default=None, help="Language model that answers: a folder, a name, or openai:NAME; default none.")
+@click.option("--stream/--no-stream", default=None, help="Show the reply while it is written; default on a terminal.")
+@click.option("--history", type=click.Path(path_type=Path), default=None, help="JSON lines with the turns before the question.")
 @told
-def ask(collection: Path, question: str, k: int, where: str | None, using: str | None, as_json: bool, quiet: bool) -> None:
-    """Answer QUESTION from COLLECTION (or from a folder of documents), with exact citations."""
-    answer = open_collection(collection, quiet).ask(question, k=k, where=where, using=using)
-    emit(answer.to_dict(), str(answer), as_json)
+def ask(
+    collection: Path,
+    question: str,
+    k: int,
+    where: str | None,
+    using: str | None,
+    model: str | None,
+    stream: bool | None,
+    history: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Answer QUESTION from COLLECTION (or from a folder of documents), with exact citations.
+
+    Without --model the answer is made of quoted sentences. A reply that is shown while it is written is a draft; the answer below
+    it has been checked.
+    """
+    if stream and as_json:
+        raise click.UsageError("--stream shows text while it is written and --json prints one document; give one of them")
+    if history is not None and model is None:
+        raise click.UsageError("--history needs --model: without one no question is understood from those before it")
+    said = [] if history is None else read_history(history)
+    opened = open_collection(collection, quiet)
+    if model is None or as_json or not (stream if stream is not None else sys.stdout.isatty()):
+        answer = opened.ask(question, k=k, where=where, using=using, model=model, history=said)
+        emit(answer.to_dict(), str(answer), as_json)
+        return
+    from ragkit.events import Done, Token  # which load numpy, and a help text should not wait for that
+
+    for event in opened.stream(question, k=k, where=where, using=using, model=model, history=said):
+        if isinstance(event, Token):
+            click.secho(_UNSAFE.sub("", event.text), nl=False, dim=True)
+        elif isinstance(event, Done):
+            click.echo(f"\n\n{event.answer}")
+
+
+def read_history(path: Path) -> list[Message | tuple[str, str]]:
+    """The turns in a file of JSON lines: ``{"question": …, "answer": …}``, as --json prints them, or ``{"role": …, "content": …}``.
+
+    raises  InputError naming the file and the line
+    """
+    from ragkit.generation.types import Message
+
+    turns: list[Message | tuple[str, str]] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{path} is no text in UTF-8: {exc}") from exc
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            turn = json.loads(line)
+        except ValueError as exc:
+            raise InputError(f"{path}, line {number} is no JSON: {exc}") from exc
+        match turn:
+            case {"question": str(question), "answer": str(answer)}:
+                turns.append((question, answer))
+            case {"role": "user" | "assistant" as role, "content": str(content)}:
+                turns.append(Message(role, content))
+            case _:
+                raise InputError(f'{path}, line {number} is no turn; write {{"question": …, "answer": …}} or {{"role": …, "content": …}}')
+    return turns

@@ -5,7 +5,7 @@ A version stays as it is whatever is written meanwhile; `refresh` moves to the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,14 @@ from ragkit.errors import InputError
 from ragkit.filters import Filter, as_filter
 from ragkit.hits import Hits
 from ragkit.named import named_pipeline
-from ragkit.protocols import Reader
-from ragkit.registry import resolve
+from ragkit.protocols import LanguageModel, Reader
 from ragkit.run import Run
 from ragkit.stage import Retrieve, Stage, check_k
 from ragkit.types import Answer, Document, Query
 
 if TYPE_CHECKING:
     from ragkit.collection.sync import SyncReport
+    from ragkit.events import Event
 
 FilterLike = Filter | str | Mapping[str, Any]
 
@@ -134,17 +134,21 @@ class Reading:
         check_k(k)
         if group_by not in (None, "document"):
             raise InputError(f'group_by is "document" or None, got {group_by!r}')
-        if isinstance(using, Bound):
-            if using.collection is not self:
-                raise InputError("the pipeline is bound to another collection; bind it to this one with .on(collection)")
-            using = using.stage
-        manifest = self._snapshot.manifest
-        stage = using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.default_pipeline, manifest.indexes), k)
+        stage = self._pipeline(using, k)
         single = isinstance(query, str | Query)
         if (condition := as_filter(where)) is not None:
             query = _filtered(query, condition)
         run = self._by_document(query, stage, k) if group_by else (stage % k).on(self)(query)
         return Hits.of(run) if single else run
+
+    def _pipeline(self, using: str | Stage | Bound | None, k: int) -> Stage:
+        """What a search goes through: a pipeline of this collection, or the named one, deep enough for k hits."""
+        if isinstance(using, Bound):
+            if using.collection is not self:
+                raise InputError("the pipeline is bound to another collection; bind it to this one with .on(collection)")
+            using = using.stage
+        manifest = self._snapshot.manifest
+        return using if isinstance(using, Stage) else _deepened(named_pipeline(using or manifest.default_pipeline, manifest.indexes), k)
 
     def _by_document(self, query: str | Query | Sequence[str | Query], stage: Stage, k: int) -> Run:
         """k documents by their best passages: looks deeper until there are k, or no more hits."""
@@ -164,29 +168,87 @@ class Reading:
         k: int = 10,
         where: FilterLike | None = None,
         using: str | Stage | Bound | None = None,
-        reader: str | Reader = "extractive",
+        reader: str | Reader | None = None,
+        model: str | LanguageModel | None = None,
+        history: Sequence[Any] = (),
     ) -> Answer:
         """Answer a question from the k best passages, with exact citations.
 
-        The extractive reader quotes the best-supported sentences and says so where there are none.
+        reader   a reader or its name; default the extractive one, which quotes the best-supported sentences and says so where
+                 there are none
+        model    a language model or its name, to write the answer: the same as ``reader=LLMReader(model)``
+        history  earlier turns of a conversation, (question, answer) pairs or answers: what is searched is then the question as
+                 the model puts it for itself
         """
+        bound, query = self._asked(question, k, where, using)
+        return bound.ask(query, reader=reader, model=model, history=history)
+
+    def stream(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: FilterLike | None = None,
+        using: str | Stage | Bound | None = None,
+        reader: str | Reader | None = None,
+        model: str | LanguageModel | None = None,
+        history: Sequence[Any] = (),
+    ) -> Generator[Event]:
+        """`ask` step by step: Retrieved, Reranked, Token by Token, Done with the answer; see `ragkit.events`.
+
+        Closing the generator stops the model.
+        """
+        bound, query = self._asked(question, k, where, using)
+        return bound.stream(query, reader=reader, model=model, history=history)
+
+    async def aask(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: FilterLike | None = None,
+        using: str | Stage | Bound | None = None,
+        reader: str | Reader | None = None,
+        model: str | LanguageModel | None = None,
+        history: Sequence[Any] = (),
+    ) -> Answer:
+        """`ask` for asyncio: it runs in a thread of its own, and cancelling the task stops the model at its next piece."""
+        bound, query = self._asked(question, k, where, using)
+        return await bound.aask(query, reader=reader, model=model, history=history)
+
+    def astream(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        where: FilterLike | None = None,
+        using: str | Stage | Bound | None = None,
+        reader: str | Reader | None = None,
+        model: str | LanguageModel | None = None,
+        history: Sequence[Any] = (),
+    ) -> AsyncGenerator[Event]:
+        """`stream` for asyncio, for ``async for``."""
+        bound, query = self._asked(question, k, where, using)
+        return bound.astream(query, reader=reader, model=model, history=history)
+
+    def _asked(self, question: str, k: int, where: FilterLike | None, using: str | Stage | Bound | None) -> tuple[Bound, Query]:
         check_k(k)
-        if not question.strip():
-            raise InputError("the question is empty; ask something, as in ask('How is data stored?')")
-        made = resolve("readers", reader)() if isinstance(reader, str) else reader
-        run = self.search([question], k=k, where=where, using=using)
-        answer: Answer = made.read(run)[0]
-        return answer
+        query, condition = Query("0", question), as_filter(where)
+        return Bound(self._pipeline(using, k) % k, self), query if condition is None else _filtered(query, condition)
 
     def info(self) -> dict[str, Any]:
         """Counts, sizes and settings as plain JSON."""
         return self._snapshot.info()
 
 
+@overload
+def _filtered(query: str | Query, where: Filter) -> Query: ...  # type: ignore[overload-overlap]  # a str is one question
+@overload
+def _filtered(query: Sequence[str | Query], where: Filter) -> list[Query]: ...
 def _filtered(query: str | Query | Sequence[str | Query], where: Filter) -> Query | list[Query]:
     """The same questions with a filter, beside the one that they may have."""
     if isinstance(query, str | Query):
-        return _filtered([query], where)[0]  # type: ignore[index]  # a list of one
+        return _filtered([query], where)[0]
     made = [q if isinstance(q, Query) else Query(str(n), q) for n, q in enumerate(query)]
     return [replace(q, where=where if q.where is None else q.where & where) for q in made]
 

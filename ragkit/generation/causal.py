@@ -1,0 +1,146 @@
+"""Forward passes of a causal model of transformers: batches padded on the left, in front of which a shared prefix may stand.
+
+Padding on the left keeps each row's last token at the end, so that one slice gives all logits that are wanted; positions are
+given explicitly, so that it moves nothing. Models that can't be padded so are computed a row at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.generation.prefix import Prefix
+from ragkit.registry import need
+
+_MOVING_ROPES = {"dynamic", "longrope"}
+"""Rotary embeddings whose angles depend on the longest row of a pass."""
+
+
+class CausalNet:
+    """A causal model and what it can do; its forward passes run one at a time.
+
+    width     entries of its logits
+    batches   rows of different lengths can share a pass
+    reusable  keys and values of a prefix can stand in front of a batch: every layer attends to all that is before it
+    """
+
+    def __init__(self, model: Any) -> None:
+        torch = need("torch", extra="llm", why="running a language model")
+        from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+        self.model, self.lock, self._torch = model, RLock(), torch
+        model.eval()
+        entries = model.get_input_embeddings().weight
+        self.width, self.device = int(entries.shape[0]), entries.device
+        takes = inspect.signature(model.forward).parameters
+        self._keeps = "logits_to_keep" in takes
+        kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
+        fixed = "position_ids" in takes and not _moving_rope(model.config)
+        self.reusable = fixed and kinds == {DynamicLayer}
+        self.batches = fixed and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
+        self._n_layers = len(DynamicCache(config=model.config).layers)
+
+    def cache(self, prefix: Prefix | None, room: int) -> Any:
+        """An empty cache, or one that begins with a prefix, with room for so many positions."""
+        from transformers.cache_utils import Cache, DynamicCache
+
+        from ragkit.generation.growing import GrowingLayer
+
+        if not self.reusable:
+            return DynamicCache(config=self.model.config)
+        starts = prefix.layers if prefix is not None else (None,) * self._n_layers
+        return Cache(layers=[GrowingLayer(room, start) for start in starts])
+
+    def forward(self, ids: Any, cache: Any, mask: Any, positions: Any, keep: int) -> Any:
+        """Logits of the last positions, float32 (R, keep, V). ids, positions (R, T); mask (R, all so far) or None"""
+        given: dict[str, Any] = {"position_ids": positions} if self.batches or self.reusable else {}
+        if self._keeps:
+            given["logits_to_keep"] = keep
+        with self.lock, self._torch.inference_mode():
+            out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, return_dict=True, **given)
+            return out.logits[:, -keep:].float()
+
+    def extend(self, prefix: Prefix | None, ids: NDArray[np.int64]) -> Prefix:
+        """The prefix of these tokens, computed from where the given one, which they begin with, ends."""
+        begun = 0 if prefix is None else len(prefix)
+        batch = CausalBatch(self, [ids[begun:].tolist()], prefix, 0)
+        batch.start(1)
+        return batch.prefix_of(ids)
+
+
+class CausalBatch:
+    """Rows that are written side by side.
+
+    rests    each row's tokens behind the prefix, none empty
+    reserve  tokens that may be written, to take room for
+    """
+
+    def __init__(self, net: CausalNet, rests: Sequence[Sequence[int]], prefix: Prefix | None, reserve: int) -> None:
+        torch = net._torch
+        self._net, self._torch = net, torch
+        lengths = [len(r) for r in rests]
+        self._begun = 0 if prefix is None else len(prefix)
+        longest = max(lengths)
+        ids = np.zeros((len(rests), longest), np.int64)
+        mask = np.zeros((len(rests), longest), np.int64)
+        for row, rest in enumerate(rests):
+            ids[row, longest - len(rest) :] = rest
+            mask[row, longest - len(rest) :] = 1
+        positions = np.maximum(mask.cumsum(1) - 1, 0) + self._begun
+        self._ids, self._positions = (torch.from_numpy(a).to(net.device) for a in (ids, positions))
+        self._padded = min(lengths) < longest
+        self._size = self._begun + longest
+        self._room = self._size + reserve
+        if self._padded:
+            self._mask = torch.ones((len(rests), self._room), dtype=torch.bool, device=net.device)
+            self._mask[:, self._begun : self._size] = torch.from_numpy(mask).to(net.device).bool()
+        self._next = torch.tensor(lengths, device=net.device)[:, None] + self._begun
+        self._cache = net.cache(prefix, self._room)
+        self.passes = 0
+
+    def start(self, keep: int = 1) -> Any:
+        """Read the rows; logits float32 (R, keep, V) of their last positions."""
+        self.passes += 1
+        mask = self._mask[:, : self._size] if self._padded else None
+        return self._net.forward(self._ids, self._cache, mask, self._positions, keep)
+
+    def step(self, tokens: Sequence[int]) -> Any:
+        """Write one token a row; logits float32 (R, V) of what follows."""
+        torch = self._torch
+        ids = torch.tensor(tokens, device=self._net.device)[:, None]
+        self._size += 1
+        self.passes += 1
+        mask = None
+        if self._padded:
+            if self._size > self._mask.shape[1]:
+                self._mask = torch.nn.functional.pad(self._mask, (0, self._size // 2), value=True)
+            mask = self._mask[:, : self._size]
+        logits = self._net.forward(ids, self._cache, mask, self._next, 1)
+        self._next = self._next + 1
+        return logits[:, 0]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows alone."""
+        chosen = self._torch.tensor(rows, device=self._net.device)
+        self._cache.batch_select_indices(chosen)
+        self._next = self._next[chosen]
+        if self._padded:
+            self._mask = self._mask[chosen]
+
+    def prefix_of(self, ids: NDArray[np.int64]) -> Prefix:
+        """The first row's beginning as a prefix, without a copy; ids are its tokens. Only for a batch of one row, read already."""
+        return Prefix(ids, tuple(layer.beginning(len(ids)) for layer in self._cache.layers))
+
+
+def _moving_rope(config: Any) -> bool:
+    def kinds(value: Any) -> set[str]:
+        if not isinstance(value, dict):
+            return set()
+        return {str(value.get("rope_type", ""))}.union(*(kinds(v) for v in value.values()))
+
+    return bool(kinds(getattr(config, "rope_parameters", None)) & _MOVING_ROPES)
