@@ -34,7 +34,7 @@ MEASURE = "nDCG@10"
 SEED = 7
 CHOSEN_ON = {"scifact": 1 / 5, "cosqa": 1 / 3}
 """Share of the training queries that are kept from the weights: 161 and 166 queries."""
-DEPTHS = (20, 40)
+DEPTHS = (10, 25)
 MAX_LENGTH = 224
 MINE: dict[str, Any] = {"negatives": 5, "among": (0, 30), "seed": SEED}
 RECIPE: dict[str, Any] = {
@@ -87,7 +87,7 @@ def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, A
     examples = mine(_first(collection, fit), train.qrels, known=_known(train), **MINE)
     there = (folder / "model" / "model.safetensors").is_file()
     start = time.perf_counter()
-    model = str(train_cross_encoder(DEFAULT_MODEL, examples, folder / "model", **RECIPE))
+    model = str(train_cross_encoder(DEFAULT_MODEL, examples, folder / "model", checkpoint_every=40, **RECIPE))
     seconds = time.perf_counter() - start
 
     judged = {q.id: train.qrels[q.id] for q in dev}

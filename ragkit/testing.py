@@ -36,7 +36,7 @@ _TEXTS = (
 )  # fmt: skip
 _PROMPTS = ("The pump has two gaskets. The outer gasket", "A valve opens at three bar, and", "Once upon a time", "Why is the sky blue?")
 _TOKENS = 16
-_CANDIDATES = (("A", " A", "a", " a"), ("I", " I", "i", " i"), (".", " ."))
+_CANDIDATES = (("A", " A", "a", " a"), ("I", " I", "i", " i"), (".", " ."), ("the", " the"), ("1", " 1"), (",", " ,"), ("B", " B"))
 _QUERIES = ("gasket", "pump valve", "boiler spring three", "阀门", "nowhere to be found", "", "the")
 
 
@@ -249,17 +249,31 @@ def _check_next_token(model: LanguageModel) -> None:
     if "next_token" not in model.features:
         _refused("next_token", lambda: model.next_token_logprobs(_PROMPTS, _CANDIDATES))
         return
-    scored = model.next_token_logprobs(_PROMPTS, _CANDIDATES)
-    _check_logprobs(scored.logprobs, (len(_PROMPTS), len(_CANDIDATES)), "next_token_logprobs")
+    candidates = _tokens_of(model)
+    scored = model.next_token_logprobs(_PROMPTS, candidates)
+    _check_logprobs(scored.logprobs, (len(_PROMPTS), len(candidates)), "next_token_logprobs")
     _require(scored.usage.calls == len(_PROMPTS), "next_token_logprobs must count one call a prompt")
     total = np.exp(scored.logprobs.astype(np.float64)).sum(axis=1)
     _require(bool((total <= 1.001).all()), "probabilities of different next tokens must not sum to more than 1")
-    turned = model.next_token_logprobs(_PROMPTS, [c[::-1] for c in _CANDIDATES]).logprobs
+    turned = model.next_token_logprobs(_PROMPTS, [c[::-1] for c in candidates]).logprobs
     _require(_near(scored.logprobs, turned), "the order of a candidate's spellings must not matter")
-    alone = np.concatenate([model.next_token_logprobs([p], _CANDIDATES).logprobs for p in _PROMPTS])
+    alone = np.concatenate([model.next_token_logprobs([p], candidates).logprobs for p in _PROMPTS])
     _require(_near(scored.logprobs, alone), "next_token_logprobs of many prompts must be those of each alone")
-    _require(model.next_token_logprobs([], _CANDIDATES).logprobs.shape == (0, len(_CANDIDATES)), "no prompts must give no rows")
+    _require(model.next_token_logprobs([], candidates).logprobs.shape == (0, len(candidates)), "no prompts must give no rows")
     _raises_input_error(lambda: model.next_token_logprobs(_PROMPTS, [()]), "a candidate without spellings must raise InputError")
+
+
+def _tokens_of(model: LanguageModel) -> list[tuple[str, ...]]:
+    """The candidates that are tokens of this model; of a model of any use, some are."""
+    kept: list[tuple[str, ...]] = []
+    for c in _CANDIDATES:
+        try:
+            model.next_token_logprobs(_PROMPTS[:1], [c])
+        except InputError:
+            continue
+        kept.append(c)
+    _require(len(kept) >= 2, f"of the words and marks {[c[0] for c in _CANDIDATES]} at least two must be tokens of the model")
+    return kept
 
 
 def _check_continuation(model: LanguageModel) -> None:
@@ -282,9 +296,10 @@ def _check_parallel(model: LanguageModel) -> None:
         return
     score: Any = getattr(model, "parallel_next_token_logprobs", None)
     _require(callable(score), 'the feature "parallel" needs a method parallel_next_token_logprobs')
+    candidates = _tokens_of(model)
     blocks = [f"[{i}] {text}\n" for i, text in enumerate(_PROMPTS)]
-    one, other = (score("Passages:\n", order, "Answer:", _CANDIDATES).logprobs for order in (blocks, blocks[::-1]))
-    _check_logprobs(one, (1, len(_CANDIDATES)), "parallel_next_token_logprobs")
+    one, other = (score("Passages:\n", order, "Answer:", candidates).logprobs for order in (blocks, blocks[::-1]))
+    _check_logprobs(one, (1, len(candidates)), "parallel_next_token_logprobs")
     _require(_near(one, other), "the order of blocks that don't see one another must not matter")
 
 

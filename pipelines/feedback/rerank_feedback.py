@@ -83,6 +83,10 @@ class RerankFeedback(Stage):
     The leg "feedback" holds the second retrieval's scores. A query without hits is passed on as it is. One whose vector is all zeros
     is not searched again: it keeps its hits with "rerank_first" and has none with "retrieved".
 
+    The default steps and rates are FIRST's, which scales scores to the reranker's range instead; here both ranges are the retriever's,
+    so that a reranker that agrees leaves the vector where it is, at every temperature. Adam moves each coordinate by about
+    `learning_rate` a step whatever the loss, so that 100 steps of 0.005 carry a vector of length 1 far off: try fewer or shorter ones.
+
     counts of the report, behind the reranker's own: "moved", queries whose vector changed; "new", hits that the run did not have
 
     >>> from ragkit import Identity, Retrieve

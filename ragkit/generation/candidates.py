@@ -14,10 +14,8 @@ def candidate_tokens(candidates: Sequence[Sequence[str]], tokens: PromptTokens, 
 
     goes_on  the candidate follows other text: where a tokenizer marks the beginnings of words ("▁A"), the spelling without the
              mark counts too, and " A" is the one with it
-    raises   InputError naming a candidate of which no spelling is one token, and for no candidates
+    raises   InputError naming a candidate of which no spelling is one token
     """
-    if not candidates or isinstance(candidates, str) or any(isinstance(c, str) for c in candidates):
-        raise InputError(f"candidates must be lists of spellings, as [('A', ' A'), ('B', ' B')], got {candidates!r}")
     out = []
     for candidate in candidates:
         found = sorted({token for spelling in candidate for token in _single(spelling, tokens, goes_on)})

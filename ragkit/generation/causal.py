@@ -30,7 +30,7 @@ class CausalNet:
     """
 
     def __init__(self, model: Any) -> None:
-        torch = need("torch", extra="llm", why="running a language model")
+        torch = need("torch", extra="models", why="running a language model")
         from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
         self.model, self.lock, self._torch = model, RLock(), torch
@@ -44,6 +44,11 @@ class CausalNet:
         self.reusable = fixed and kinds == {DynamicLayer}
         self.batches = fixed and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
         self._n_layers = len(DynamicCache(config=model.config).layers)
+
+    @property
+    def reads_blocks(self) -> bool:
+        """Whether a mask of who sees whom can be given: fast attention takes padding alone."""
+        return self.reusable and self.model.config._attn_implementation in ("eager", "sdpa")
 
     def cache(self, prefix: Prefix | None, room: int) -> Any:
         """An empty cache, or one that begins with a prefix, with room for so many positions."""

@@ -29,8 +29,8 @@ def load_files(name: str, *, device: str, dtype: str, attention: str) -> tuple[A
 
     raises   InputError where the folder holds nothing that transformers can load
     """
-    torch = need("torch", extra="llm", why="running a language model")
-    library = need("transformers", extra="llm", why="running a language model")
+    torch = need("torch", extra="models", why="running a language model")
+    library = need("transformers", extra="models", why="running a language model")
     folder = files_of(name)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -61,7 +61,7 @@ def load_files(name: str, *, device: str, dtype: str, attention: str) -> tuple[A
 
 def fingerprint_of_objects(model: Any, tokenizer: Any) -> str:
     """Fingerprint of a model that is in memory: of its configuration, the bytes of its weights, and its tokenizer."""
-    torch = need("torch", extra="llm", why="running a language model")
+    torch = need("torch", extra="models", why="running a language model")
     config = {k: v for k, v in model.config.to_diff_dict().items() if k not in _SAVING}
     digest = hashlib.sha256(f"{type(model).__name__} {json.dumps(config, sort_keys=True, default=str)}".encode())
     for name, values in sorted(model.state_dict().items()):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragkit.errors import ContextOverflow, InputError
+from ragkit.generation.arguments import check_prompt, check_sampling, check_spellings, lacks
 from ragkit.generation.candidates import candidate_tokens
 from ragkit.generation.constrained import ConstraintGuide, Pieces
 from ragkit.generation.constraints import Constraint
@@ -96,6 +97,7 @@ class LocalModel:
         schema      needs the package llguidance; where max_tokens ends it (finish "length"), the text is not yet JSON
         logprobs    of the model's own distribution, before temperature, top_p and constraint
         """
+        check_sampling(max_tokens, temperature, top_p, stop)
         sampling = Sampling(temperature, top_p, seed)
         sequences = self._sequences(prompts, max_tokens)
         guides = self._guides(len(sequences), stop, constraint, schema)
@@ -124,6 +126,7 @@ class LocalModel:
         seed: int | None = None,
     ) -> Stream:
         """See `LanguageModel.stream`; nothing is computed before the first piece is asked for, nor after `close`."""
+        check_sampling(max_tokens, temperature, top_p, stop)
         sampling = Sampling(temperature, top_p, seed)
         (sequence,) = self._sequences([prompt], max_tokens)
         row = self._row(0, sequence, max_tokens, stop, None, sampling)
@@ -142,7 +145,7 @@ class LocalModel:
 
     def next_token_logprobs(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scored:
         """See `LanguageModel.next_token_logprobs`: over the whole vocabulary, in float32; spellings are cut into tokens by themselves."""
-        spelled = candidate_tokens(candidates, self.tokens, goes_on=self._goes_on)
+        spelled = candidate_tokens(check_spellings(candidates), self.tokens, goes_on=self._goes_on)
         sequences = self._sequences(prompts, 0)
         out = np.empty((len(sequences), len(spelled)), np.float32)
         usage, began = Usage(), perf_counter()
@@ -159,7 +162,7 @@ class LocalModel:
         """The prompts' tokens; raises ContextOverflow for the first that leaves no room for so many more."""
         if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Message)):
             raise InputError("prompts must be a list of prompts; put a single one into a list")
-        sequences = [self.encode(p) for p in prompts]
+        sequences = [self.encode(check_prompt(p, i)) for i, p in enumerate(prompts)]
         if self.context is not None:
             for i, sequence in enumerate(sequences):
                 self._fit(i, len(sequence), reserve)
@@ -177,8 +180,6 @@ class LocalModel:
     def _row(
         self, number: int, sequence: Sequence[int], max_tokens: int, stop: Sequence[str], guide: Guide | None, sampling: Sampling
     ) -> Row:
-        if max_tokens < 1:
-            raise InputError(f"max_tokens must be at least 1, got {max_tokens}")
         return Row(
             number,
             max_tokens=max_tokens,
@@ -195,6 +196,8 @@ class LocalModel:
         if constraint is not None and (stop or schema is not None):
             raise InputError("a constraint decides alone what is written; give no stop strings and no schema with it")
         if schema is not None:
+            if "schema" not in self.features:
+                raise lacks(self.name, self.features, "schema")
             return self._schemas.make(schema, count)
         if constraint is None:
             return [None] * count

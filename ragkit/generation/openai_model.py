@@ -146,14 +146,10 @@ class OpenAIModel:
             def fields(dialect: Dialect) -> dict[str, Any]:
                 made = self._fields(checked[i], dialect, max_tokens, temperature, top_p, stop, seed)
                 if schema is not None:
-                    made["response_format"] = {
-                        "type": "json_schema",
-                        "json_schema": {"name": "reply", "schema": dict(schema), "strict": True},
-                    }
-                if logprobs:
-                    made |= (
-                        {"logprobs": True, "top_logprobs": 1} if self.api == "chat" else {"logprobs": 1}
-                    )  # some give none without a number
+                    form = {"name": "reply", "schema": dict(schema), "strict": True}
+                    made["response_format"] = {"type": "json_schema", "json_schema": form}
+                if logprobs:  # some servers give none without a number of alternatives
+                    made |= {"logprobs": True, "top_logprobs": 1} if self.api == "chat" else {"logprobs": 1}
                 return made
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
@@ -318,10 +314,8 @@ class OpenAIModel:
         with events:
             for event in heard(events, self._calls.where, raw):
                 counted = event if event.get("usage") else counted
-                choice: dict[str, Any] = next(iter(event.get("choices") or ()), {})
-                delta = choice.get("delta") or {}
-                piece = (delta.get("content") if self.api == "chat" else choice.get("text")) or ""
-                finish = "content_filter" if delta.get("refusal") else choice.get("finish_reason") or finish
+                piece, reason = server_replies.piece_of(event)
+                finish = reason or finish
                 raw.append(piece)
                 if not search.stopped and (ready := search.add(piece)):  # after a stop string the server's counts are waited for
                     given += ready
@@ -351,7 +345,7 @@ class OpenAIModel:
         return usage + Usage(seconds=time.perf_counter() - begun)
 
     def _blacken(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return text.replace(self._key, "***") if len(self._key) >= 8 else text  # a word like "none" is no secret
 
 
 def flattened(prompt: str | Sequence[Message]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError
+from ragkit.generation.arguments import check_spellings
 from ragkit.generation.candidates import candidate_tokens
 from ragkit.generation.sampling import check_numbers
 from ragkit.generation.types import Scored
@@ -48,15 +49,15 @@ def parallel_next_token_logprobs(
 ) -> Scored:
     """See `TransformersModel.parallel_next_token_logprobs`."""
     net = model.net
-    attention = net.model.config._attn_implementation
-    if attention not in ("eager", "sdpa") or not net.reusable:
+    if not net.reads_blocks:
+        attention = net.model.config._attn_implementation
         raise InputError(
             f"{model.name!r} can't read blocks side by side: that needs attention='eager' or 'sdpa' (it has {attention!r}) and layers that "
             "attend to all that is before them"
         )
     if not blocks or isinstance(blocks, str):
         raise InputError(f"blocks must be a list of at least one text, got {blocks!r}")
-    spelled = candidate_tokens(candidates, model.tokens, goes_on=True)
+    spelled = candidate_tokens(check_spellings(candidates), model.tokens, goes_on=True)
     tokens = model.tokens
     head, tail = [*tokens.begin, *tokens.text(prefix)], tokens.continuing(suffix, control=True)
     middle = [tokens.continuing(b) for b in blocks]
@@ -74,7 +75,7 @@ def parallel_next_token_logprobs(
 
 
 def _forward(net: Any, ids: Sequence[int], sees: NDArray[np.bool_], positions: NDArray[np.int64]) -> Any:
-    torch = need("torch", extra="llm", why="running a language model")
+    torch = need("torch", extra="models", why="running a language model")
     # added to the scores, in the model's precision: one of booleans would be added as 0 and 1 by eager attention
     lowest = torch.finfo(net.model.dtype).min
     mask = torch.from_numpy(np.where(sees, 0.0, lowest)).to(net.device, net.model.dtype)[None, None]

@@ -44,10 +44,7 @@ class PromptTokens:
 
         raises  InputError for a prompt of no tokens
         """
-        if isinstance(prompt, str):
-            ids = [*self.begin, *self.text(prompt), *self.end]
-        else:
-            ids = self._conversation([Message(*m) for m in prompt], alone)
+        ids = [*self.begin, *self.text(prompt), *self.end] if isinstance(prompt, str) else self._conversation(prompt, alone)
         if not ids:
             raise InputError("a prompt is empty, and the model's tokenizer begins no text by itself; give at least one word")
         return ids

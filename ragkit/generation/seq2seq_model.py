@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ragkit.errors import InputError
+from ragkit.generation.arguments import is_begun, lacks
 from ragkit.generation.batches import plan
 from ragkit.generation.local_files import context_of, end_tokens, fingerprint_of_objects
 from ragkit.generation.local_model import LocalModel, Opened, read_usage
 from ragkit.generation.prompt_tokens import PromptTokens
 from ragkit.generation.sampling import check_numbers
-from ragkit.generation.types import Message, Prompt, Scored
+from ragkit.generation.types import Prompt, Scored
 from ragkit.generation.usage import Usage
 from ragkit.registry import need
 
@@ -36,10 +37,10 @@ class Seq2SeqModel(LocalModel):
     chat_template  for prompts of messages; without one, a lone user's turn is its content as it stands
 
     What is written does not go on from the prompt's text, so that it begins as a text does: `next_token_logprobs` scores the
-    decoder's first token, and a last turn of the assistant is refused.
+    decoder's first token, and a last turn of the assistant is refused. JSON schemas are too: T5's vocabulary has no braces.
     """
 
-    features = frozenset({"next_token", "continuation", "constraint", "schema", "seed", "logprobs"})
+    features = frozenset({"next_token", "continuation", "constraint", "seed", "logprobs"})
     _goes_on = False
 
     def __init__(
@@ -72,8 +73,8 @@ class Seq2SeqModel(LocalModel):
 
     def encode(self, prompt: Prompt) -> list[int]:
         """Tokens of a prompt as the encoder reads it; raises InputError where its last turn is the assistant's."""
-        if not isinstance(prompt, str) and len(prompt) and Message(*prompt[-1]).role == "assistant":
-            raise InputError(f"{self.name!r} can't go on from an assistant's turn (no feature 'prefill'); end with the user's")
+        if is_begun(prompt):
+            raise lacks(self.name, self.features, "prefill", "end with the user's turn")
         return self.tokens.encode(prompt, alone=True)
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
@@ -111,7 +112,7 @@ class Seq2SeqBatch:
     """See `ragkit.generation.decoding.Batch`; a pass of the decoder is counted, with the encoder's in the first."""
 
     def __init__(self, owner: Seq2SeqModel, sequences: Sequence[Sequence[int]]) -> None:
-        torch = need("torch", extra="llm", why="running a language model")
+        torch = need("torch", extra="models", why="running a language model")
         self._owner, self._torch, self._device = owner, torch, owner.model.get_input_embeddings().weight.device
         longest = max(map(len, sequences))
         ids = np.zeros((len(sequences), longest), np.int64)

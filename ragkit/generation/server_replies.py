@@ -47,9 +47,9 @@ def choice_of(reply: Mapping[str, Any], server: str) -> Mapping[str, Any]:
 def text_of(choice: Mapping[str, Any], server: str) -> tuple[str, Finish]:
     """What was written and why it ended; a refusal is "filtered", with what was written before it."""
     reason = choice.get("finish_reason")
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
-    if isinstance(message, dict) and message.get("refusal"):
+    message = _object(choice.get("message"))
+    text = message.get("content") if message else choice.get("text")
+    if message.get("refusal"):
         reason = "content_filter"
     if isinstance(text, list):  # some servers send the parts of a message
         text = "".join(str(part.get("text", "")) for part in text if isinstance(part, dict))
@@ -66,22 +66,33 @@ def finish_of(reason: Any) -> Finish:
     return _FINISH.get(str(reason), "stop")
 
 
+def piece_of(event: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(text, finish_reason) of an event of a stream; an event of counts alone has neither."""
+    choices = event.get("choices")
+    choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+    delta = _object(choice.get("delta"))
+    text = delta.get("content") if delta else choice.get("text")
+    reason = "content_filter" if delta.get("refusal") else choice.get("finish_reason")
+    return text if isinstance(text, str) else "", None if reason is None else str(reason)
+
+
 def counted(reply: Mapping[str, Any]) -> tuple[int | None, int | None, int]:
     """(prompt tokens, generated tokens, cached tokens among the prompt's); None where the server does not tell."""
-    usage = reply.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens") or 0
+    usage = _object(reply.get("usage"))
+    details = _object(usage.get("prompt_tokens_details"))
+    read, written, cached = (_count(v) for v in (usage.get("prompt_tokens"), usage.get("completion_tokens"), details.get("cached_tokens")))
+    return read, written, min(cached or 0, read or 0)
 
 
 def written_logprobs(choice: Mapping[str, Any], server: str) -> tuple[TokenLogprob, ...]:
     """Of the tokens written."""
     told = _logprobs(choice, server)
     if isinstance(told.get("content"), list):
-        return tuple(TokenLogprob(_token(p), at_most_0(p.get("logprob"))) for p in told["content"])
+        return tuple(TokenLogprob(_token(p), at_most_0(p.get("logprob"))) for p in map(_object, told["content"]))
     tokens, values = told.get("tokens"), told.get("token_logprobs")
     if not isinstance(tokens, list) or not isinstance(values, list):
         raise _none(server)
-    return tuple(TokenLogprob(t, at_most_0(v)) for t, v in zip(tokens, values, strict=False))
+    return tuple(TokenLogprob(str(t), at_most_0(v)) for t, v in zip(tokens, values, strict=False))
 
 
 def next_logprobs(choice: Mapping[str, Any], server: str) -> dict[str, float]:
@@ -90,15 +101,15 @@ def next_logprobs(choice: Mapping[str, Any], server: str) -> dict[str, float]:
     positions = told.get("content")
     if not isinstance(positions, list):
         positions = told.get("top_logprobs")
-    if not isinstance(positions, list) or (positions and not positions[0]):
-        raise _none(server)
-    if not positions:
+    if positions == []:
         return {}
-    first = positions[0]
+    first = _object(positions[0]) if isinstance(positions, list) else {}
+    if not first:
+        raise _none(server)
     if "top_logprobs" not in first:  # the completions API: text -> log-probability
         return {str(t): at_most_0(v) for t, v in first.items()}
     found: dict[str, float] = {}
-    for p in first["top_logprobs"]:
+    for p in map(_object, first["top_logprobs"] if isinstance(first["top_logprobs"], list) else ()):
         found[_token(p)] = max(at_most_0(p.get("logprob")), found.get(_token(p), -math.inf))
     return found
 
@@ -113,8 +124,8 @@ def echoed_mean(choice: Mapping[str, Any], prompt: str, continuation: str, serve
     tokens, values, offsets = told.get("tokens"), told.get("token_logprobs"), told.get("text_offset")
     if not isinstance(tokens, list) or not isinstance(values, list):
         raise _none(server)
-    whole = prompt + continuation
-    if "".join(tokens).startswith(whole) or not isinstance(offsets, list):
+    whole, tokens = prompt + continuation, [str(t) for t in tokens]
+    if "".join(tokens).startswith(whole) or not (isinstance(offsets, list) and all(isinstance(n, int) for n in offsets)):
         offsets = [sum(map(len, tokens[:i])) for i in range(len(tokens))]
     places = list(zip(tokens, values, offsets, strict=False))
     own = [at_most_0(v) for t, v, at in places if v is not None and at + len(t) > len(prompt) and at < len(whole)]
@@ -139,6 +150,14 @@ def plain(body: str) -> str:
     text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", body, flags=re.S | re.I) if _kind(body) == "an HTML page" else body
     text = " ".join(text.split())
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _kind(body: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ragkit.errors import InputError
-
 
 class StopSearch:
     """Looks for stop strings in text that comes piece by piece.
@@ -16,8 +14,6 @@ class StopSearch:
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        if isinstance(stops, str) or not all(stops):
-            raise InputError(f"stop must be a list of texts, none empty, got {stops!r}")
         self._stops = tuple(stops)
         self._held = ""
         self.stopped = False

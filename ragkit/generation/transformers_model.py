@@ -113,6 +113,8 @@ class TransformersModel(LocalModel):
             width=self.net.width,
         )
         self._kept = KeptPrefix(_KEPT_TOKENS if prefix_cache is True else int(prefix_cache))
+        if not self.net.reads_blocks:
+            self.features = self.features - {"parallel"}
         self._shares = self.net.reusable and self._kept.limit > 0
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:

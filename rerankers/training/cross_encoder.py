@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from ragkit.errors import InputError, UnknownNameError
 from ragkit.progress import Progress, Tracker, track
 from ragkit.registry import need
 from ragkit.rerankers.cross_encoder import MATCHING, cut_queries, has_linear_head
+from ragkit.rerankers.training.checkpoint import finish, prepare
 from ragkit.rerankers.training.examples import Example
 from ragkit.stage import check_k
 
@@ -34,7 +34,6 @@ HEADS = ("matching", "linear")
 SHARPNESS = 10.0
 """What listnet multiplies grades by: its target is their softmax, which for grades 0 and 1 as they are is almost even."""
 
-_RECORD = "ragkit_training.json"
 _WHY = "training a cross-encoder"
 
 
@@ -117,39 +116,17 @@ def train_cross_encoder(
         content_of(folder), epochs, learning_rate, warmup, max_length, batch_size, loss, head, freeze_embeddings, precision, seed
     )
     target = Path(output)
-    if _prepared(target, _digest(settings, examples), resume):
+    if prepare(target, _digest(settings, examples), resume):
         return target
     with _own_random_state(), quiet_transformers():
         _train(folder, examples, target, settings, device, checkpoint_every, progress)
-    record = json.loads((target / _RECORD).read_text(encoding="utf-8"))
-    (target / _RECORD).write_text(json.dumps({**record, "finished": True}), encoding="utf-8")
-    shutil.rmtree(target / "checkpoints", ignore_errors=True)
+    finish(target, {})
     return target
 
 
 def _digest(settings: _Settings, examples: Sequence[Example]) -> str:
     content = json.dumps([asdict(settings), [[e.query, e.passages, e.labels] for e in examples]])
     return sha256(content.encode()).hexdigest()[:16]
-
-
-def _prepared(target: Path, digest: str, resume: bool) -> bool:
-    """Make the folder ready; whether it holds the finished model already."""
-    file = target / _RECORD
-    if file.is_file() and resume:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record["training"] != digest:
-            raise InputError(
-                f"{target} holds a training of another base, other examples or settings; name another folder, or give resume=False to "
-                "start over in it"
-            )
-        return bool(record["finished"])
-    if target.exists() and any(target.iterdir()):
-        if not file.is_file():
-            raise InputError(f"{target} holds something that is no training of a cross-encoder; name a new or empty folder")
-        shutil.rmtree(target)
-    target.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"training": digest, "finished": False}), encoding="utf-8")
-    return False
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -160,4 +160,4 @@ def test_names() -> None:
     assert repr(a) == "CallableModel(name='a')"
     for wrong in ({"function": "x", "name": "a"}, {"function": len, "name": ""}):
         with pytest.raises(InputError, match="must"):
-            CallableModel(**wrong)  # type: ignore[arg-type]
+            CallableModel(**wrong)

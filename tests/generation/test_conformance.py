@@ -170,7 +170,7 @@ def test_local_models_conform(name: str, served_folder: Path) -> None:
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("api", ["chat", pytest.param("completions", marks=pytest.mark.slow)])
 def test_transformers_server_conforms(transformers_server: Server, api: str) -> None:
     """It gives no log-probabilities and knows no schemas: those features are left out, and must then be refused."""
     lacks = ("next_token", "continuation", "schema", "logprobs")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import threading
 import time
@@ -12,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ragkit
 from ragkit.errors import ContextOverflow, GenerationError, InputError, OfflineError, ReplyError, ServerError
-from ragkit.generation import Choices, Message, llm
+from ragkit.generation import Choices, Message, llm, server_replies
 from ragkit.generation import retry as retries_of
 from ragkit.generation.openai_model import OpenAIModel
 from tests.generation import faults
@@ -24,6 +28,8 @@ from tests.generation.loopback import Server
 
 LACKS = ("next_token", "schema", "logprobs")  # of the server behind the proxy
 PROMPT = "The std::vector"
+KEYS = ["choices", "message", "delta", "text", "content", "refusal", "finish_reason", "logprobs", "top_logprobs", "tokens"]
+KEYS += ["token_logprobs", "text_offset", "token", "bytes", "logprob", "prompt_tokens", "completion_tokens", "prompt_tokens_details"]
 TURNS = [Message("system", "Be short."), Message("user", "Why?")]
 
 
@@ -263,6 +269,33 @@ def test_the_first_token_of_a_reply_that_ended_at_once_is_unknown(make: Make, pr
     empty = {"content": []} if api == "chat" else {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
     proxy.always = faults.edited(lambda _, reply: with_choice(reply, logprobs=empty))
     assert make(without=(), api=api).next_token_logprobs([PROMPT], [["A"]]).logprobs.tolist() == [[-np.inf]]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"choices": st.just([]) | st.lists(json_values, max_size=2) | json_values, "usage": json_values}))
+def test_any_reply_is_read_or_refused(reply: dict[str, Any]) -> None:
+    """Whatever JSON a server sends: a value of the right kind, or ReplyError."""
+    assert server_replies.parsed(json.dumps(reply), "s").keys() == {"choices", "usage"}
+    assert all(n is None or n >= 0 for n in server_replies.counted(reply))
+    text, reason = server_replies.piece_of(reply)
+    assert isinstance(text, str)
+    assert reason is None or isinstance(reason, str)
+    with contextlib.suppress(ReplyError):
+        choice = server_replies.choice_of(reply, "s")
+        for read in (
+            lambda: server_replies.text_of(choice, "s"),
+            lambda: server_replies.written_logprobs(choice, "s"),
+            lambda: server_replies.next_logprobs(choice, "s"),
+            lambda: server_replies.echoed_mean(choice, "a", "b", "s"),
+        ):
+            with contextlib.suppress(ReplyError):
+                read()
 
 
 @pytest.mark.parametrize("midway", [False, True])

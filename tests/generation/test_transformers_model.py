@@ -336,7 +336,7 @@ def test_a_candidate_needs_a_spelling_of_one_token() -> None:
         with pytest.raises(InputError, match=r"no spelling of the candidate \['gaskets and pumps', 'B B'\]"):
             model.next_token_logprobs(["The pump"], [("A",), ("gaskets and pumps", "B B")])
         assert model.next_token_logprobs(["The pump"], [("A", "many tokens long")]).logprobs.shape == (1, 1)
-        with pytest.raises(InputError, match="lists of spellings"):
+        with pytest.raises(InputError, match="a list of spellings"):
             model.next_token_logprobs(["The pump"], ["A"])
 
 
@@ -354,8 +354,8 @@ def test_spellings_are_the_words_as_they_stand_in_a_text() -> None:
 def test_settings_that_make_no_sense_are_refused() -> None:
     model = made("qwen2")
     for settings, told in (
-        ({"max_tokens": 0}, "max_tokens must be at least 1"),
-        ({"temperature": -1.0}, "temperature must be 0 or more"),
+        ({"max_tokens": 0}, "max_tokens must be >= 1"),
+        ({"temperature": -1.0}, "temperature must be >= 0"),
         ({"top_p": 0.0}, "top_p must be above 0"),
         ({"stop": [""]}, "stop must be a list of texts"),
         ({"stop": "end"}, "stop must be a list of texts"),
@@ -368,7 +368,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         model.generate([Message("user", "Pump?")])  # type: ignore[list-item]
     with pytest.raises(InputError, match="prompt is empty"):
         model.generate([""])
-    with pytest.raises(InputError, match="at least one message"):
+    with pytest.raises(InputError, match="prompt 0 must be text or a list of Message"):
         model.generate([[]])
     assert model.generate([]) == []
     assert model.next_token_logprobs([], [("A",)]).logprobs.shape == (0, 1)

@@ -18,6 +18,7 @@ CORPUS = [
     "Which passage answers the question best? Answer with its letter: A, B, C, D or E.",
     "Query: how often is the gasket replaced? Document: every year. Relevant: true or false, yes or no.",
     "[1] > [2] > [3] > [10] > [20] {\"name\": \"value\", \"count\": 12} system user assistant",
+    "I think, therefore I am; yes, no, no, yes. true false true false",
     "Ein Ventil öffnet sich bei drei Bar; 阀门打开。 Once upon a time there was a little engine.",
 ] * 3  # fmt: skip
 
@@ -81,13 +82,13 @@ def sentence_tokenizer(template: str | None = INST) -> Any:
 @lru_cache
 def unigram_tokenizer() -> Any:
     """Unigram as T5's: </s> ends every text, and stands in the vocabulary."""
-    made = Tokenizer(models.Unigram())
+    words = sorted({w for text in CORPUS for w in text.split()})
+    pieces = [(f"▁{w}", -5.0) for w in words] + [("▁", -8.0)] + [(chr(c), -10.0) for c in range(33, 127)]
+    known = dict([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), *pieces])
+    made = Tokenizer(models.Unigram(list(known.items()), unk_id=2))
     made.pre_tokenizer = pre_tokenizers.Metaspace()
     made.decoder = decoders.Metaspace()
-    made.train_from_iterator(
-        CORPUS,
-        trainers.UnigramTrainer(vocab_size=300, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False),
-    )
+    made.add_special_tokens(["<pad>", "</s>", "<unk>"])
     made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
@@ -115,7 +116,7 @@ def mistral(attention: str = "sdpa", seed: int = 7) -> tuple[Any, Any]:
 
 def gpt2(attention: str = "sdpa", seed: int = 7) -> tuple[Any, Any]:
     """Learnt absolute positions; no chat template."""
-    config = transformers.GPT2Config(vocab_size=640, n_embd=32, n_layer=2, n_head=4, n_positions=512)
+    config = transformers.GPT2Config(vocab_size=640, bos_token_id=0, eos_token_id=0, n_embd=32, n_layer=2, n_head=4, n_positions=512)
     return _made(transformers.GPT2LMHeadModel, config, byte_tokenizer(None), attention, seed)
 
 

@@ -170,6 +170,34 @@ def test_thinking_is_no_part_of_the_answer(manuals: Collection) -> None:
     assert say(manuals, f"<think>{GASKET} [1]").trace["reason"] == "the model wrote nothing"
 
 
+def test_a_sentence_has_three_citations_at_most() -> None:
+    texts = [f"The outer gasket of pump {n} is replaced." for n in range(6)]
+    [answer] = LLMReader(stub.saying("The outer gasket of each pump is replaced. [1][2][3][4][5][6]")).read(
+        Run.from_texts("gasket?", texts)
+    )
+    holds(answer, lambda id: texts[int(id)])
+    assert len(answer.citations) == 3
+
+
+def test_two_passages_support_a_sentence_together() -> None:
+    texts = ["Acme built the heavy red engine.", "Lima hosted every famous summer festival."]
+    reply = "Acme built the heavy red engine, and Lima hosted every famous summer festival. [1][2]"
+    [answer] = LLMReader(stub.saying(reply), min_support=0.9).read(Run.from_texts("What happened?", texts))
+    assert [c.quote for c in answer.citations] == texts
+    assert answer.confidence == 1.0
+
+
+def test_code_that_was_cut_is_closed(manuals: Collection) -> None:
+    answer = say(manuals, f"{GASKET} [1]\n```\npump.replace(outer, gasket)", min_support=0.2)
+    assert answer.text.startswith(f"{GASKET} [1]\n```\npump.replace(outer, gasket)\n```\n[")
+
+
+def test_a_stray_fence_makes_no_code_of_a_mark(manuals: Collection) -> None:
+    """What stood before it on its line is taken out, so that it opens a block of code."""
+    answer = say(manuals, f"{GASKET} [1]\n{NOT_FOUND} ``` The pump has two gaskets. [1]")
+    assert answer.text == f"{GASKET} [1]\n The pump has two gaskets. [2]"
+
+
 def test_citations_in_other_dress() -> None:
     def read(text: str) -> list[tuple[str, tuple[int, ...]]]:
         found = parse(text, 3)

@@ -183,11 +183,21 @@ def test_old_turns_are_left_out_where_they_do_not_fit() -> None:
     assert FOLLOW_UP in prompts[0][1].content
 
 
-def test_old_turns_give_way_to_passages(manuals: Collection) -> None:
+@pytest.mark.parametrize("context", [1000, 1050, 1100, 1200, 1400])
+def test_old_turns_give_way_to_passages(manuals: Collection, context: int) -> None:
+    roles: list[str] = []
+
+    def listen(prompt: list[Message]) -> str:
+        roles[:] = [m.role for m in prompt]
+        return stub.honest(prompt)
+
     history: History = [(f"What is pump {n}?", "A pump. " * 20) for n in range(50)]
-    answer = manuals.ask(FOLLOW_UP, reader=LLMReader(stub.model(context=1200), history=history, max_tokens=100))
+    model = CallableModel(listen, name="listen", context=context)
+    answer = manuals.ask(FOLLOW_UP, reader=LLMReader(model, history=history, max_tokens=100))
     assert answer.trace["turns_left_out"] > 80
-    assert answer.trace["turns_left_out"] % 2 == 0  # what is left begins with a question
+    assert roles[:2] == ["system", "user"]  # what is left begins with a question
+    assert len(roles) > 2
+    assert len(roles) == 102 - answer.trace["turns_left_out"]
 
 
 @given(st.text(max_size=400), st.text(min_size=1, max_size=40))

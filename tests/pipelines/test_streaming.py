@@ -152,6 +152,29 @@ def test_closing_stops_the_model(manuals: Collection) -> None:
     assert slow.written <= 4
 
 
+def test_closing_stops_a_model_whose_stream_others_hold(manuals: Collection) -> None:
+    """Not by luck of the collector: the stream and the reader's generator are closed by name."""
+    slow, held = Slow(), []
+
+    class Held(CallableModel):
+        def stream(self, prompt, **settings):  # type: ignore[no-untyped-def]
+            held.append(slow.model.stream(prompt, **settings))
+            return held[-1]
+
+    class Reader:
+        def read(self, run: Run) -> list[Answer]:
+            raise NotImplementedError
+
+        def stream(self, run: Run) -> Iterator[Token | Done]:
+            held.append(LLMReader(Held(stub.honest, name="held")).stream(run))
+            return held[-1]  # type: ignore[no-any-return]
+
+    events = manuals.stream(QUESTION, reader=Reader())
+    assert kinds([next(events) for _ in range(3)]) == ["Retrieved", "Token"]
+    events.close()
+    assert slow.stopped.is_set()
+
+
 def test_wrong_arguments_are_told_at_once(manuals: Collection) -> None:
     for call in (manuals.stream, manuals.astream, (Retrieve("bm25") % 2).on(manuals).stream):
         with pytest.raises(InputError, match="question is empty"):

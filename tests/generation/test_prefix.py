@@ -1,0 +1,213 @@
+"""Shared beginnings: scores and texts are those without reuse, what was saved is told, and it saves what it should."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragkit.generation.batches import plan
+from ragkit.generation.growing import GrowingLayer
+from ragkit.generation.prefix import SHORTEST, common_prefix
+from ragkit.generation.transformers_model import TransformersModel
+from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, next_logprobs, one_thread, qwen2, torch, transformers
+
+__all__ = ["one_thread"]
+
+HEAD = " ".join(CORPUS[:4]) + " "
+TAILS = ["The pump", "which", "Query: a valve opens at three bar. " * 5, "阀门", "[1] > [2]", "A"]
+PROMPTS = [HEAD + tail for tail in TAILS]
+CANDIDATES = [("A",), ("B",), ("p",)]
+
+
+def made(kind: Any = qwen2, attention: str = "sdpa", **settings: Any) -> TransformersModel:
+    model, tokenizer = kind(attention)
+    return TransformersModel(model, tokenizer, name=kind.__name__, **settings)
+
+
+def computed(model: TransformersModel) -> list[int]:
+    """Tokens of every pass from now on."""
+    passes: list[int] = []
+    model.net.model.register_forward_pre_hook(lambda _, __, given: passes.append(given["input_ids"].numel()), with_kwargs=True)
+    return passes
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", [qwen2, llama, gpt2])
+def test_scores_and_texts_are_those_without_reuse(kind: Any, attention: str) -> None:
+    shared, plain = made(kind, attention), made(kind, attention, prefix_cache=False)
+    for prompts in (PROMPTS, PROMPTS[::-1], PROMPTS[:2] * 2, PROMPTS[3:4], [HEAD + "other", HEAD[:200] + "!"]):  # kept from one to the next
+        a, b = (m.next_token_logprobs(prompts, CANDIDATES) for m in (shared, plain))
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
+        assert a.usage.cached_tokens > 0 == b.usage.cached_tokens or len(prompts) == 1
+        endings = [" has two gaskets", " A", " yes", " no", " I", " am"][: len(prompts)]
+        a, b = (m.continuation_logprobs(prompts, endings) for m in (shared, plain))
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
+        assert [c.text for c in shared.generate(prompts, max_tokens=12)] == [c.text for c in plain.generate(prompts, max_tokens=12)]
+    expected = [next_logprobs(shared.net.model, shared.encode(p))[-1] for p in PROMPTS]
+    ids = [shared.tokens.continuing(c)[0] for (c,) in CANDIDATES]
+    found = shared.next_token_logprobs(PROMPTS, CANDIDATES).logprobs
+    assert all(found[i, c] >= float(row[ids[c]]) - 1e-4 for i, row in enumerate(expected) for c in range(3))
+
+
+def test_what_was_saved_is_told() -> None:
+    model = made()
+    passes = computed(model)
+    lengths = [model.count_tokens(p) for p in PROMPTS]
+    prefix = len(common_prefix([model.encode(p) for p in PROMPTS]))
+    assert prefix > 90
+
+    scored = model.next_token_logprobs(PROMPTS, CANDIDATES)
+    assert passes[0] == prefix
+    assert scored.usage.cached_tokens == prefix * (len(PROMPTS) - 1)
+    assert scored.usage.passes == len(passes) == 2
+
+    passes.clear()
+    again = model.next_token_logprobs(PROMPTS, CANDIDATES)  # the beginning is still there
+    assert again.usage.cached_tokens == prefix * len(PROMPTS)
+    assert again.usage.passes == len(passes) == 1
+    assert passes[0] == len(PROMPTS) * (max(lengths) - prefix)
+
+    passes.clear()
+    done = model.generate(PROMPTS, max_tokens=1)
+    assert [c.usage.cached_tokens for c in done] == [prefix] * len(PROMPTS)
+    assert [c.usage.prompt_tokens for c in done] == lengths
+    assert [c.usage.passes for c in done] == [1, 0, 0, 0, 0, 0]
+
+
+def test_a_prompt_that_goes_on_from_the_last_one_is_not_read_again() -> None:
+    model = made()
+    passes = computed(model)
+    first = model.encode(PROMPTS[0])
+    model.generate([PROMPTS[0]], max_tokens=5)
+    passes.clear()
+    longer = PROMPTS[0] + " has two gaskets"
+    (done,) = model.generate([longer], max_tokens=1)
+    shared = len(common_prefix([first, model.encode(longer)]))
+    assert done.usage.cached_tokens == shared
+    assert passes == [model.count_tokens(longer) - shared]
+    assert done.text == made(prefix_cache=False).generate([longer], max_tokens=1)[0].text
+
+
+def test_a_prefix_of_many_batches_is_computed_once() -> None:
+    model = made(batch_tokens=40)
+    passes = computed(model)
+    prefix = len(common_prefix([model.encode(p) for p in PROMPTS]))
+    scored = model.next_token_logprobs(PROMPTS * 3, CANDIDATES)
+    assert passes.count(prefix) == 1
+    assert scored.usage.passes == len(passes) > 3
+    np.testing.assert_allclose(scored.logprobs, made(prefix_cache=False).next_token_logprobs(PROMPTS * 3, CANDIDATES).logprobs, atol=1e-4)
+
+
+def test_what_is_kept_is_bounded_and_can_be_nothing() -> None:
+    model = made(prefix_cache=64)
+    model.next_token_logprobs(PROMPTS, CANDIDATES)
+    assert model._kept._kept is not None
+    assert len(model._kept._kept) == 64
+    assert model.next_token_logprobs(PROMPTS[:1], CANDIDATES).usage.cached_tokens == 64
+    none = made(prefix_cache=0)
+    assert [none.next_token_logprobs(PROMPTS, CANDIDATES).usage.cached_tokens for _ in range(2)] == [0, 0]
+    assert none._kept._kept is None
+
+
+def test_a_short_beginning_is_not_worth_a_pass() -> None:
+    model = made()
+    scored = model.next_token_logprobs(["The pump has", "The pump is"], CANDIDATES)
+    assert len(common_prefix([model.encode(p) for p in ("The pump has", "The pump is")])) < SHORTEST
+    assert (scored.usage.cached_tokens, scored.usage.passes) == (0, 1)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_windows_share_nothing_and_stay_right(attention: str) -> None:
+    model = made(mistral, attention)
+    scored = model.next_token_logprobs(PROMPTS, [("p",)])
+    assert scored.usage.cached_tokens == 0
+    for prompt, row in zip(PROMPTS, scored.logprobs, strict=True):
+        (token,) = model.tokens.continuing("p")
+        assert row[0] == pytest.approx(float(next_logprobs(model.net.model, model.encode(prompt))[-1, token]), abs=1e-4)
+
+
+def test_angles_that_move_with_the_length_are_computed_alone() -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    model, tokenizer = qwen2(rope_parameters=rope, max_position_embeddings=64)
+    moving = TransformersModel(model, tokenizer, name="moving", context=None)
+    moving.context = 512
+    together = moving.next_token_logprobs(PROMPTS, CANDIDATES)
+    assert together.usage.passes == len(PROMPTS)
+    fresh = TransformersModel(*qwen2(rope_parameters=rope, max_position_embeddings=64), name="moving")
+    fresh.context = 512
+    alone = [fresh.next_token_logprobs([p], CANDIDATES).logprobs[0] for p in PROMPTS]
+    assert np.isfinite(alone).all()
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_common_prefix(sequences: list[list[int]]) -> None:
+    n = 0
+    while all(len(s) > n for s in sequences) and len({s[n] for s in sequences}) == 1:
+        n += 1
+    assert common_prefix(sequences).tolist() == sequences[0][:n]
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=30),
+    st.integers(1, 60),
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.integers(1, 9),
+)
+def test_batches_hold_each_prompt_once_within_budget(lengths: list[int], budget: int, begun: int, reserve: int, most: int) -> None:
+    groups = list(plan(lengths, budget, begun=begun, reserve=reserve, most=most))
+    assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+    for group in groups:
+        longest = max(lengths[i] for i in group)
+        assert len(group) == 1 or (len(group) <= most and len(group) * longest <= budget)
+        assert len(group) == 1 or len(group) * (begun + longest + reserve) <= 4 * budget
+
+
+@given(st.integers(0, 5), st.integers(0, 9), st.lists(st.integers(1, 7), min_size=1, max_size=6))
+def test_a_growing_layer_holds_what_was_written(begun: int, room: int, steps: list[int]) -> None:
+    start = torch.arange(2.0 * begun * 3).reshape(1, 2, begun, 3)
+    layer = GrowingLayer(room, (start, -start) if begun else None)
+    expected = start.expand(4, -1, -1, -1)
+    assert layer.get_seq_length() == begun
+    for step in steps:
+        new = torch.rand(4, 2, step, 3)
+        expected = torch.cat([expected, new], 2)
+        keys, values = layer.update(new, -new)
+        assert torch.equal(keys, expected)
+        assert torch.equal(values, -expected)
+        assert layer.get_mask_sizes(1) == (expected.shape[2] + 1, 0)
+    first = layer.beginning(begun + 1)[0].clone()
+    layer.batch_select_indices(torch.tensor([3, 0]))
+    layer.crop(-1)
+    assert torch.equal(layer.keys, expected[[3, 0], :, :-1])
+    assert torch.equal(first, expected[:1, :, : begun + 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.5, 0.75])
+@pytest.mark.parametrize("count", [20, 100])
+def test_time_saved_is_the_share_saved(share: float, count: int) -> None:
+    """Processor time with reuse over without, on one thread: at most 1.25 x (1 - share)."""
+    config = transformers.Qwen2Config(
+        vocab_size=8192, hidden_size=256, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=2
+    )
+    torch.manual_seed(7)
+    model, tokenizer = transformers.Qwen2ForCausalLM(config).eval(), qwen2()[1]
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(300, 601, count)
+    head = rng.integers(0, 500, int(share * lengths.mean())).tolist()
+    sequences = [head + rng.integers(0, 500, max(10, n - len(head))).tolist() for n in lengths]
+    saved = len(head) * count / sum(map(len, sequences))
+    seconds = {}
+    for cache in (True, False, True, False):
+        one = TransformersModel(model, tokenizer, name="timed", fingerprint="timed", prefix_cache=cache)
+        began = time.process_time()
+        for opened in one._open(sequences, 0):
+            opened.batch.start()
+        seconds[cache] = min(seconds.get(cache, np.inf), time.process_time() - began)
+    assert seconds[True] / seconds[False] <= 1.25 * (1 - saved)
