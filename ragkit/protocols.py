@@ -228,3 +228,17 @@ class LanguageModel(Protocol):
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of a prompt with all that its template adds: exact for local models, an estimate for a server's."""
         ...
+
+
+@runtime_checkable
+class ParallelModel(LanguageModel, Protocol):
+    """A language model with the feature "parallel": it reads texts side by side, so that their order is nothing."""
+
+    def parallel_next_token_logprobs(self, prompt: Prompt, slot: str, blocks: Sequence[str], candidates: Sequence[Sequence[str]]) -> Scored:
+        """(1, C) log-probabilities that a candidate is the next token after the prompt with the blocks in place of slot.
+
+        No block sees another, and all begin at one position; each should hold its own label, as plain text.
+        source  Set-Based Prompting (McIlroy-Young et al., NeurIPS 2024)
+        raises  InputError where slot doesn't stand in the prompt exactly once, or nothing stands behind it
+        """
+        ...

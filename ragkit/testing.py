@@ -25,7 +25,7 @@ from ragkit.collection import Collection
 from ragkit.errors import GenerationError, InputError
 from ragkit.generation import Choices, Completion, Message, Permutation
 from ragkit.generation.arguments import FEATURES
-from ragkit.protocols import Chunker, IndexSpec, LanguageModel
+from ragkit.protocols import Chunker, IndexSpec, LanguageModel, ParallelModel
 from ragkit.run import FLOORS, Run
 from ragkit.spec import from_config, to_config
 from ragkit.types import Document, Query
@@ -294,11 +294,12 @@ def _check_parallel(model: LanguageModel) -> None:
     """Blocks of a prompt that don't see one another: no part of the protocol, so that a model without it has nothing to refuse."""
     if "parallel" not in model.features:
         return
-    score: Any = getattr(model, "parallel_next_token_logprobs", None)
-    _require(callable(score), 'the feature "parallel" needs a method parallel_next_token_logprobs')
+    if not isinstance(model, ParallelModel):
+        raise AssertionError('the feature "parallel" needs a method parallel_next_token_logprobs')
     candidates = _tokens_of(model)
     blocks = [f"[{i}] {text}\n" for i, text in enumerate(_PROMPTS)]
-    one, other = (score("Passages:\n", order, "Answer:", candidates).logprobs for order in (blocks, blocks[::-1]))
+    prompt = [Message("user", "Passages:\n@@\nWhich is best?"), Message("assistant", "Answer:")]
+    one, other = (model.parallel_next_token_logprobs(prompt, "@@", order, candidates).logprobs for order in (blocks, blocks[::-1]))
     _check_logprobs(one, (1, len(candidates)), "parallel_next_token_logprobs")
     _require(_near(one, other), "the order of blocks that don't see one another must not matter")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from ragkit.generation import Prompt, Scored
+from ragkit.protocols import ParallelModel
 from ragkit.rerankers.asking import Asking, Question, first_words
 from ragkit.rerankers.plans import Group
 from ragkit.rerankers.prompts import labels_of, spellings
@@ -39,6 +41,7 @@ class SetBased(SingleToken):
 
     def read(self, asking: Asking, questions: Sequence[Question]) -> Orders:
         need(asking, "parallel", "prefill")
+        model = cast(ParallelModel, asking.model)
 
         def one(question: Question) -> tuple[Scored, list[int]]:
             shown = [first_words(text, question.words) for text in question.texts]
@@ -46,10 +49,7 @@ class SetBased(SingleToken):
             labels = labels_of(self.template.labels, len(shown))
             prompt, mark = self.template.marked(question.about, len(shown))
             blocks = [self.template.passage.format(label=label, text=shown[i]) for label, i in zip(labels, places, strict=True)]
-            found = asking.model.parallel_next_token_logprobs(  # type: ignore[attr-defined]  # what the feature "parallel" means
-                prompt, mark, blocks, [spellings(label) for label in labels]
-            )
-            return found, places
+            return model.parallel_next_token_logprobs(prompt, mark, blocks, [spellings(label) for label in labels]), places
 
         orders: Orders = []
         for reply in asking.each(questions, one):

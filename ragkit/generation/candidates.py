@@ -9,11 +9,12 @@ from ragkit.generation.detokenise import Detokeniser
 from ragkit.generation.prompt_tokens import PromptTokens
 
 
-def candidate_tokens(candidates: Sequence[Sequence[str]], tokens: PromptTokens, *, goes_on: bool) -> list[list[int]]:
+def candidate_tokens(candidates: Sequence[Sequence[str]], tokens: PromptTokens, *, model: str, goes_on: bool) -> list[list[int]]:
     """The tokens of each candidate: of every spelling that is one token, cut by itself without anything added.
 
     goes_on  the candidate follows other text: where a tokenizer marks the beginnings of words ("▁A"), the spelling without the
              mark counts too, and " A" is the one with it
+    model    its name, for the error
     raises   InputError naming a candidate of which no spelling is one token
     """
     out = []
@@ -21,7 +22,7 @@ def candidate_tokens(candidates: Sequence[Sequence[str]], tokens: PromptTokens, 
         found = sorted({token for spelling in candidate for token in _single(spelling, tokens, goes_on)})
         if not found:
             raise InputError(
-                f"no spelling of the candidate {list(candidate)} is one token of this model; give labels that are, as single letters"
+                f"no spelling of the candidate {list(candidate)} is one token of {model!r}; give labels that are, as single letters"
             )
         out.append(found)
     return out

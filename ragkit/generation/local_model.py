@@ -145,7 +145,7 @@ class LocalModel:
 
     def next_token_logprobs(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scored:
         """See `LanguageModel.next_token_logprobs`: over the whole vocabulary, in float32; spellings are cut into tokens by themselves."""
-        spelled = candidate_tokens(check_spellings(candidates), self.tokens, goes_on=self._goes_on)
+        spelled = candidate_tokens(check_spellings(candidates), self.tokens, model=self.name, goes_on=self._goes_on)
         sequences = self._sequences(prompts, 0)
         out = np.empty((len(sequences), len(spelled)), np.float32)
         usage, began = Usage(), perf_counter()

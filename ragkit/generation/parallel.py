@@ -18,7 +18,7 @@ from ragkit.errors import InputError
 from ragkit.generation.arguments import check_spellings
 from ragkit.generation.candidates import candidate_tokens
 from ragkit.generation.sampling import check_numbers
-from ragkit.generation.types import Scored
+from ragkit.generation.types import Prompt, Scored
 from ragkit.generation.usage import Usage
 from ragkit.registry import need
 
@@ -45,7 +45,7 @@ def parallel_layout(prefix: int, blocks: Sequence[int], suffix: int) -> tuple[ND
 
 
 def parallel_next_token_logprobs(
-    model: TransformersModel, prefix: str, blocks: Sequence[str], suffix: str, candidates: Sequence[Sequence[str]]
+    model: TransformersModel, prompt: Prompt, slot: str, blocks: Sequence[str], candidates: Sequence[Sequence[str]]
 ) -> Scored:
     """See `TransformersModel.parallel_next_token_logprobs`."""
     net = model.net
@@ -57,12 +57,12 @@ def parallel_next_token_logprobs(
         )
     if not blocks or isinstance(blocks, str):
         raise InputError(f"blocks must be a list of at least one text, got {blocks!r}")
-    spelled = candidate_tokens(check_spellings(candidates), model.tokens, goes_on=True)
+    spelled = candidate_tokens(check_spellings(candidates), model.tokens, model=model.name, goes_on=True)
     tokens = model.tokens
-    head, tail = [*tokens.begin, *tokens.text(prefix)], tokens.continuing(suffix, control=True)
+    head, tail = tokens.around(prompt, slot)
     middle = [tokens.continuing(b) for b in blocks]
     if not tail:
-        raise InputError("the suffix must hold at least one token, for the answer follows it")
+        raise InputError("the prompt must go on behind the slot, for the answer follows its last token; put at least one word there")
     ids = [*head, *(i for block in middle for i in block), *tail]
     model._fit(0, len(ids), 0)
     began = perf_counter()

@@ -56,34 +56,53 @@ class PromptTokens:
 
     def plain(self, text: str) -> list[int]:
         """The same without control tokens: what spells one is ordinary text."""
-        ids = self.text(text)
-        return self._renamed().encode([(text, False)]) if self._control_among(ids) else ids
+        return self._cut([(text, False)])
 
     def continuing(self, text: str, *, control: bool = False) -> list[int]:
         """Tokens of a text that goes on from another: no space is put before its first word.
 
-        Tokenizers that mark the beginnings of words add one to every text; so it is cut behind another text.
         control: control tokens that it spells are meant
         """
-        cut = self.text if control else self.plain
-        alone = cut(text)
+        return self._continuing([(text, control)])
+
+    def around(self, prompt: Prompt, slot: str) -> tuple[list[int], list[int]]:
+        """Tokens before and behind the place that a prompt marks with slot, cut apart.
+
+        raises  InputError where slot doesn't stand in the prompt exactly once
+        """
+        pieces = [(prompt, True)] if isinstance(prompt, str) else arrange(prompt, self.tokenizer, self.chat_template)
+        at = [i for i, (text, _) in enumerate(pieces) if slot and slot in text]
+        if len(at) != 1 or pieces[at[0]][0].count(slot) != 1:
+            raise InputError(f"the slot {slot!r} must stand in the prompt exactly once, for the blocks are put there")
+        text, own = pieces[at[0]]
+        before, behind = text.split(slot)
+        begin = [] if not isinstance(prompt, str) and self._templated() else self.begin
+        return [*begin, *self._cut([*pieces[: at[0]], (before, own)])], self._continuing([(behind, own), *pieces[at[0] + 1 :]])
+
+    def _continuing(self, pieces: Sequence[Piece]) -> list[int]:
+        # tokenizers that mark the beginnings of words add a space to every text, so it is cut behind another text
+        alone = self._cut(pieces)
         for before in ("\n", ":", "a\n"):
-            ahead, both = cut(before), cut(before + text)
+            ahead, both = self._cut([(before, False)]), self._cut([(before, False), *pieces])
             if both[: len(ahead)] == ahead and len(both) > len(ahead):
                 return both[len(ahead) :]
         return alone
 
     def _conversation(self, messages: Sequence[Message], alone: bool) -> list[int]:
-        templated = self.chat_template is not None or bool(getattr(self.tokenizer, "chat_template", None))
-        if alone and not templated and len(messages) == 1 and messages[0].role == "user":
+        if alone and not self._templated() and len(messages) == 1 and messages[0].role == "user":
             return [*self.begin, *self.plain(messages[0].content), *self.end]
-        pieces = arrange(messages, self.tokenizer, self.chat_template)
-        begin, end = ([], []) if templated else (self.begin, self.end)  # a template writes them itself
+        ids = self._cut(arrange(messages, self.tokenizer, self.chat_template))
+        return ids if self._templated() else [*self.begin, *ids, *self.end]
+
+    def _templated(self) -> bool:
+        """Whether a template begins and ends conversations itself."""
+        return self.chat_template is not None or bool(getattr(self.tokenizer, "chat_template", None))
+
+    def _cut(self, pieces: Sequence[Piece]) -> list[int]:
+        """Tokens of pieces written one after the other; control tokens are the template's own alone."""
         ids = self.text("".join(text for text, _ in pieces))
         wanted = sum(len(self._controls.findall(text)) for text, own in pieces if own)
-        if self._control_among(ids) != wanted:
-            ids = self._renamed().encode(pieces)
-        return [*begin, *ids, *end]
+        return ids if self._control_among(ids) == wanted else self._renamed().encode(pieces)
 
     def _control_among(self, ids: Sequence[int]) -> int:
         return sum(i in self._numbers for i in ids)

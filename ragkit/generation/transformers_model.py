@@ -140,16 +140,12 @@ class TransformersModel(LocalModel):
             usage += Usage(passes=opened.passes + opened.batch.passes, cached_tokens=sum(opened.saved))
         return Scored(out, usage + read_usage(whole, perf_counter() - began))
 
-    def parallel_next_token_logprobs(self, prefix: str, blocks: Sequence[str], suffix: str, candidates: Sequence[Sequence[str]]) -> Scored:
-        """(1, C) log-probabilities of candidates after prefix, blocks and suffix, where no block sees another: their order is nothing.
+    def parallel_next_token_logprobs(self, prompt: Prompt, slot: str, blocks: Sequence[str], candidates: Sequence[Sequence[str]]) -> Scored:
+        """See `ParallelModel.parallel_next_token_logprobs`; one pass, without reuse of prefixes.
 
-        prefix, suffix  cut into tokens as they stand, so that a chat template can be written into them
-        blocks          cut into tokens as plain text; each should hold its own label
-        source          Set-Based Prompting (McIlroy-Young et al., NeurIPS 2024)
-        raises          InputError for attention other than eager and sdpa, and as `next_token_logprobs` does
-        cost            one pass, without reuse of prefixes
+        raises  InputError for attention other than eager and sdpa, and as `next_token_logprobs` does
         """
-        return parallel_next_token_logprobs(self, prefix, blocks, suffix, candidates)
+        return parallel_next_token_logprobs(self, prompt, slot, blocks, candidates)
 
     def _before(self, sequence: Sequence[int]) -> Sequence[int]:
         return sequence

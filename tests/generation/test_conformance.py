@@ -319,8 +319,10 @@ class Blocks(Lists):
 
     features = frozenset({*FEATURES, "parallel"})
 
-    def parallel_next_token_logprobs(self, prefix: str, blocks: Sequence[str], suffix: str, candidates: Sequence[Sequence[str]]) -> Scored:
-        return self.next_token_logprobs([prefix + "".join(blocks) + suffix], candidates)
+    def parallel_next_token_logprobs(self, prompt: Prompt, slot: str, blocks: Sequence[str], candidates: Sequence[Sequence[str]]) -> Scored:
+        assert not isinstance(prompt, str)
+        whole = [Message(m.role, m.content.replace(slot, "".join(blocks))) for m in prompt]
+        return self.next_token_logprobs([whole], candidates)
 
 
 class Leaking(Lists):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragkit.errors import ContextOverflow, InputError
+from ragkit.generation import Message
 from ragkit.generation.parallel import parallel_layout
 from ragkit.generation.transformers_model import TransformersModel
 from tests.generation.tiny_models import gpt2, llama, mistral, next_logprobs, one_thread, qwen2
@@ -26,9 +27,11 @@ CANDIDATES = [("A",), ("B",), ("C",), ("D",)]
 def test_the_order_of_blocks_is_nothing(kind: Any, attention: str) -> None:
     model = TransformersModel(*kind(attention), name="tiny")
     assert "parallel" in model.features
-    rows = [model.parallel_next_token_logprobs("Query: pump?\n", order, "Best: [", CANDIDATES).logprobs for order in permutations(BLOCKS)]
+    rows = [
+        model.parallel_next_token_logprobs("Query: pump?\n@@Best: [", "@@", order, CANDIDATES).logprobs for order in permutations(BLOCKS)
+    ]
     np.testing.assert_allclose(rows, [rows[0]] * len(rows), atol=1e-4)
-    other = model.parallel_next_token_logprobs("Query: pump?\n", BLOCKS[:3], "Best: [", CANDIDATES).logprobs
+    other = model.parallel_next_token_logprobs("Query: pump?\n@@Best: [", "@@", BLOCKS[:3], CANDIDATES).logprobs
     assert np.abs(other - rows[0]).max() > 1e-2  # a block is read
 
 
@@ -36,7 +39,7 @@ def test_the_order_of_blocks_is_nothing(kind: Any, attention: str) -> None:
 @pytest.mark.parametrize("kind", [qwen2, llama, gpt2])
 def test_one_block_is_plain_attention(kind: Any, attention: str) -> None:
     model = TransformersModel(*kind(attention), name="tiny")
-    scored = model.parallel_next_token_logprobs("Query: pump?\n", BLOCKS[:1], "\nBest: [", CANDIDATES)
+    scored = model.parallel_next_token_logprobs("Query: pump?\n@@\nBest: [", "@@", BLOCKS[:1], CANDIDATES)
     tokens = model.tokens
     ids = [*tokens.begin, *tokens.text("Query: pump?\n"), *tokens.continuing(BLOCKS[0]), *tokens.continuing("\nBest: [")]
     expected = next_logprobs(model.net.model, ids)[-1]
@@ -62,7 +65,7 @@ def test_who_sees_whom(prefix: int, blocks: list[int], suffix: int) -> None:
 
 def test_blocks_are_plain_text_and_the_frame_is_not() -> None:
     model = TransformersModel(*qwen2(), name="tiny")
-    one = model.parallel_next_token_logprobs("<|im_start|>user\n", ["A: <|im_end|>"], "<|im_end|>\n", CANDIDATES)
+    one = model.parallel_next_token_logprobs("<|im_start|>user\n@@<|im_end|>\n", "@@", ["A: <|im_end|>"], CANDIDATES)
     assert one.usage.prompt_tokens == sum(
         len(ids)
         for ids in (
@@ -74,18 +77,42 @@ def test_blocks_are_plain_text_and_the_frame_is_not() -> None:
     assert len(model.tokens.plain("A: <|im_end|>")) > len(model.tokens.text("A: <|im_end|>"))
 
 
+@pytest.mark.parametrize("kind", [qwen2, llama, gpt2])
+def test_a_conversation_is_cut_around_its_slot(kind: Any) -> None:
+    """One block in a conversation is the conversation itself, and a query that spells a control token is ordinary text."""
+    model = TransformersModel(*kind(), name="tiny")
+
+    def prompt(passage: str) -> list[Message]:
+        return [
+            Message("system", "You rank."),
+            Message("user", f"Query: <|im_end|></s>\n{passage}\nWhich is best?"),
+            Message("assistant", "Best: ["),
+        ]
+
+    head, tail = model.tokens.around(prompt("@@"), "@@")
+    assert [*head, *model.tokens.continuing("A: yes"), *tail] == model.tokens.encode(prompt("A: yes"))
+    one = model.parallel_next_token_logprobs(prompt("@@"), "@@", ["A: yes"], CANDIDATES)
+    plain = model.next_token_logprobs([prompt("A: yes")], CANDIDATES)
+    np.testing.assert_allclose(one.logprobs, plain.logprobs, atol=1e-4)
+    rows = [model.parallel_next_token_logprobs(prompt("@@"), "@@", order, CANDIDATES).logprobs for order in permutations(BLOCKS)]
+    np.testing.assert_allclose(rows, [rows[0]] * len(rows), atol=1e-4)
+
+
 def test_what_can_not_be_read_side_by_side_is_refused() -> None:
     model = TransformersModel(*qwen2(), name="tiny", context=40)
     with pytest.raises(InputError, match="blocks must be a list"):
-        model.parallel_next_token_logprobs("a", [], "b", CANDIDATES)
-    with pytest.raises(InputError, match="suffix must hold"):
-        model.parallel_next_token_logprobs("a", ["b"], "", CANDIDATES)
+        model.parallel_next_token_logprobs("a@@b", "@@", [], CANDIDATES)
+    with pytest.raises(InputError, match="must go on behind the slot"):
+        model.parallel_next_token_logprobs("a@@", "@@", ["b"], CANDIDATES)
+    for prompt in ("ac", "a@@b@@c"):
+        with pytest.raises(InputError, match="exactly once"):
+            model.parallel_next_token_logprobs(prompt, "@@", ["b"], CANDIDATES)
     with pytest.raises(ContextOverflow):
-        model.parallel_next_token_logprobs("a", ["gasket " * 40], "b", CANDIDATES)
+        model.parallel_next_token_logprobs("a@@b", "@@", ["gasket " * 40], CANDIDATES)
     windows = TransformersModel(*mistral(), name="windows")
     assert "parallel" not in windows.features
     with pytest.raises(InputError, match="can't read blocks side by side"):
-        windows.parallel_next_token_logprobs("a", ["b"], "c", CANDIDATES)
+        windows.parallel_next_token_logprobs("a@@c", "@@", ["b"], CANDIDATES)
     model.net.model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(InputError, match="'flash_attention_2'"):
-        model.parallel_next_token_logprobs("a", ["b"], "c", CANDIDATES)
+        model.parallel_next_token_logprobs("a@@c", "@@", ["b"], CANDIDATES)
