@@ -8,12 +8,13 @@ that was cut off goes on.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from ragkit.home import home
 from ragkit.join import in_order, query_of
 from ragkit.pipelines.fusion import interpolate
 from ragkit.rerankers.cross_encoder import CrossEncoder
-from ragkit.rerankers.training import mine, train_cross_encoder
+from ragkit.rerankers.training import Example, mine, train_cross_encoder
 from ragkit.stage import Stage
 from ragkit.types import Passage
 
@@ -70,7 +71,7 @@ def run(data: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Given(Stage):
+class Given(Stage):
     """A stage that was run already."""
 
     run: Run
@@ -80,16 +81,13 @@ class _Given(Stage):
         return replace(self.run, report=run.report)
 
 
-def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
-    folder = home() / "benchmarks" / "cross_encoder" / train.name
-    collection = _collection(folder / "collection", train)
-    fit, dev = _dealt(train)
-    examples = mine(_first(collection, fit), train.qrels, known=_known(train), **MINE)
-    there = (folder / "model" / "model.safetensors").is_file()
-    start = time.perf_counter()
-    model = str(train_cross_encoder(DEFAULT_MODEL, examples, folder / "model", checkpoint_every=40, **RECIPE))
-    seconds = time.perf_counter() - start
+def trained(data: Path, name: str) -> str:
+    """The folder of the cross-encoder that the recipe gives for a set; trained now, unless this machine has it."""
+    return _trained(load_dataset(data / name, TRAIN[name])).model
 
+
+def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    collection, fit, dev, examples, model, seconds = _trained(train)
     judged = {q.id: train.qrels[q.id] for q in dev}
     first = _first(collection, dev)
     logits = _read(model, first, max(DEPTHS))
@@ -97,7 +95,7 @@ def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, A
     table = {}
     for depth in DEPTHS:
         pair = _pair(first, logits, depth)
-        tuned = tune(interpolate(*map(_Given, pair), alpha=0.5, normalise="zscore"), dev, judged, MEASURE, on=collection)
+        tuned = tune(interpolate(*map(Given, pair), alpha=0.5, normalise="zscore"), dev, judged, MEASURE, on=collection)
         alpha = tuned.parameters["interpolate.alpha"]
         table[depth] = {"alpha": alpha, "interpolated": round(tuned.fitted, 4), "cross-encoder": round(_mean(pair[1], judged), 4)}
         if tuned.fitted > chosen["mean"]:
@@ -108,12 +106,12 @@ def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, A
     start = time.perf_counter()
     pair = _pair(found, _read(model, found, chosen["depth"]), chosen["depth"])
     per_query = (time.perf_counter() - start) / len(asked)
-    blend = interpolate(*map(_Given, pair), alpha=chosen["alpha"], normalise="zscore")(found)
+    blend = interpolate(*map(Given, pair), alpha=chosen["alpha"], normalise="zscore")(found)
     figures = _figures({"hybrid": found, "cross-encoder": pair[1], "interpolated": blend}, asked, test.qrels)
     about = {
         "queries": {"fit": len(fit), "dev": len(dev), "test": len(asked)},
         "pairs_a_pass": sum(len(e.passages) for e in examples),
-        "trained": "weights of an earlier run" if there else f"{seconds:.0f} seconds",
+        "seconds of training": seconds,
         "dev.hybrid": round(_mean(first, judged), 4),
         "dev.by_depth": table,
         "depth": chosen["depth"],
@@ -121,6 +119,32 @@ def _one_set(train: Dataset, test: Dataset) -> tuple[dict[str, Any], dict[str, A
         "seconds_a_query": round(per_query, 3),
     }
     return figures, about
+
+
+class _Trained(NamedTuple):
+    collection: Collection
+    fit: list[Query]
+    dev: list[Query]
+    examples: list[Example]
+    model: str
+    seconds: float
+
+
+def _trained(train: Dataset) -> _Trained:
+    folder = home() / "benchmarks" / "cross_encoder" / train.name
+    collection = _collection(folder / "collection", train)
+    fit, dev = _dealt(train)
+    examples = mine(_first(collection, fit), train.qrels, known=_known(train), **MINE)
+    clock = folder / "seconds.json"  # of a training that was cut off, too
+    before = json.loads(clock.read_text()) if clock.is_file() else 0.0
+    there = (folder / "model" / "model.safetensors").is_file()
+    start = time.perf_counter()
+    try:
+        model = train_cross_encoder(DEFAULT_MODEL, examples, folder / "model", checkpoint_every=40, **RECIPE)
+    finally:
+        seconds = round(before + (0.0 if there else time.perf_counter() - start), 1)
+        clock.write_text(json.dumps(seconds))
+    return _Trained(collection, fit, dev, examples, str(model), seconds)
 
 
 def _collection(folder: Path, dataset: Dataset) -> Collection:

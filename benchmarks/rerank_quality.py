@@ -2,8 +2,9 @@
 
 Candidates are the hybrid's first 20 (noveleval: the 20 that it gives for each query). The language model is a small one that was
 trained on documentation and follows no instruction: its figures show what each method costs and that none loses a hit, and
-what a method makes of a model that knows little. Cross-encoders are those of `python -m benchmarks cross_encoder`, where they
-have been trained on this machine; on sets that they were not trained on they show transfer.
+what a method makes of a model that knows little. Cross-encoders are those of `python -m benchmarks cross_encoder`, trained first
+where this machine does not have them; "fused" is half their z-scores and half those of the order that they were given. On sets
+that they were not trained on they show transfer.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 import numpy as np
 
 import ragkit
+from benchmarks import cross_encoder
 from ragkit import (
     BM25,
     Collection,
     Consistent,
+    CrossEncoder,
     Dense,
     Full,
     Listwise,
@@ -36,6 +39,7 @@ from ragkit import (
     Stage,
     evaluate,
     hybrid,
+    interpolate,
 )
 from ragkit.evaluation.dataset import Dataset, load_dataset
 from ragkit.join import place_of, query_of
@@ -53,7 +57,7 @@ WORDS = 40
 def run(data: Path) -> dict[str, Any]:
     """Rerank the same candidates of each set with every reranker."""
     model = ragkit.llm(str(Path(os.environ.get("RAGKIT_MODELS", "../shared/models")) / "docs-7m"))
-    rerankers = llm_rerankers(model)
+    rerankers = {**llm_rerankers(model), **cross_encoders(data)}
     quality: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ragkit-rerank-") as folder:
@@ -82,6 +86,9 @@ def _one_set(dataset: Dataset, scratch: Path, rerankers: Mapping[str, Stage]) ->
         report = found[label].report[-1]
         kept = {k: round(v, 4) for k, v in report.per_query().items() if k not in ("retries", "cost")}
         costs[label] = {**kept, "counts": dict(report.counts)}
+        if label.startswith("cross-encoder"):
+            pair = cross_encoder.Given(candidates), cross_encoder.Given(found[label])
+            found[f"{label}, fused"] = interpolate(*pair, alpha=0.5, normalise="zscore")(candidates)
     qrels = {query.id: dataset.qrels[query.id] for query in candidates.queries}
     return {label: round(evaluate(qrels, run.to_dict(), "nDCG@10").mean["nDCG@10"], 4) for label, run in found.items()}, costs
 
@@ -98,6 +105,12 @@ def llm_rerankers(model: Any) -> dict[str, Stage]:
         "single token, 3 shuffles": SingleToken(model, windows=Consistent(Full(), shuffles=3), max_words=WORDS),
         "set-based": SetBased(model, max_words=WORDS),
     }
+
+
+def cross_encoders(data: Path) -> dict[str, Stage]:
+    """Those that `python -m benchmarks cross_encoder` trains."""
+    settings: dict[str, Any] = {"depth": DEPTH, "max_length": cross_encoder.MAX_LENGTH, "precision": "bfloat16"}
+    return {f"cross-encoder of {name}": CrossEncoder(cross_encoder.trained(data, name), **settings) for name in cross_encoder.TRAIN}
 
 
 def candidates_of(dataset: Dataset, scratch: Path) -> Run:

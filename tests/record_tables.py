@@ -116,7 +116,55 @@ def trust() -> str:
     return aligned(rows)
 
 
+def cross_encoder() -> str:
+    """A cross-encoder trained on each set's training queries, on its test queries."""
+    quality, context = (record("cross_encoder")[part] for part in ("quality", "context"))
+    if not quality:
+        return "not measured\n"
+    rows = [("nDCG@10", "hybrid", "cross-encoder", "both", "gain over hybrid, 95 %", "p", "fitted to", "trained in")]
+    for name in ("scifact", "cosqa"):
+        hybrid, alone, both = (quality[f"{name} nDCG@10 {s}"] for s in ("hybrid", "cross-encoder", "interpolated"))
+        low, high = both["gain's interval"]
+        gain = f"{both['gain over hybrid']:+.4f} ({low:+.4f} to {high:+.4f})"
+        fit, seconds = context[f"{name}.queries"]["fit"], context[f"{name}.seconds of training"]
+        means = (f"{s['mean']:.4f}" for s in (hybrid, alone, both))
+        rows.append((f"{name}, test", *means, gain, f"{both['p']:.4f}", f"{fit} queries", f"{seconds / 60:.0f} min"))
+    return aligned(rows)
+
+
+def reranking() -> str:
+    """nDCG@10 of every reranker on the same candidates, with its costs on scifact."""
+    found = record("rerank_quality")
+    if not found["quality"]:
+        return "not measured\n"
+    keys = [key.split(" nDCG@10 ") for key in found["quality"]]
+    sets, labels = (list(dict.fromkeys(k[i] for k in keys)) for i in (0, 1))
+    rows = [("nDCG@10", *(s.removesuffix("-train100") for s in sets), "seconds", "calls", "passes", "prompt tokens", "written")]
+    for label in labels:
+        cells = [found["quality"].get(f"{s} nDCG@10 {label}") for s in sets]
+        cost = found["costs"].get(f"scifact {label}", {})
+        spent = [f"{cost['seconds']:.2f}"] if cost else [""]
+        spent += [f"{cost[k]:.1f}" if k in cost else "" for k in ("calls", "passes", "prompt_tokens", "generated_tokens")]
+        rows.append((label, *("" if c is None else f"{c:.3f}" for c in cells), *spent))
+    return aligned(rows)
+
+
+def windows() -> str:
+    """What single-token, generated and full ranking cost on one model."""
+    found = record("rerank")
+    if not found["ratios"]:
+        return "not measured\n"
+    rows = [("100 candidates", "seconds", "passes", "prompt tokens", "written tokens")]
+    for name in ("sliding, single token", "sliding, generated", "full ranking, generated"):
+        c = found["quality"][name]
+        rows.append((name, f"{c['seconds']:.1f}", str(c["passes"]), str(c["prompt_tokens"]), str(c["generated_tokens"])))
+    return f"{aligned(rows)}\n{aligned([('ratio', ''), *((n, f'{v:.3f}') for n, v in found['ratios'].items())])}"
+
+
 TABLES = {
+    ("reranking.md", "Costs measured"): windows,
+    ("reranking.md", "Quality measured"): reranking,
+    ("training-rerankers.md", "A cross-encoder, measured"): cross_encoder,
     ("fusion.md", "Where the hybrid loses"): retrieval,
     ("dense.md", "Measured"): dense,
     ("bm25.md", "Speed"): bm25,

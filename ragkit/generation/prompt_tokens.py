@@ -52,7 +52,7 @@ class PromptTokens:
     def text(self, text: str) -> list[int]:
         """Tokens of a text by itself, control tokens included where it spells them, with nothing added."""
         with self._lock:
-            return [int(i) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
+            return [int(i) for i in self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
 
     def plain(self, text: str) -> list[int]:
         """The same without control tokens: what spells one is ordinary text."""

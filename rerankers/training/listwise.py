@@ -328,7 +328,7 @@ class _Training:
     @cached_property
     def spelled(self) -> Any:
         """(N, spellings) tokens of each identifier as `SingleToken` reads them, the first repeated where one has fewer."""
-        tokens = candidate_tokens([spellings(name) for name in self.names], self.made.tokens, goes_on=True)
+        tokens = candidate_tokens([spellings(name) for name in self.names], self.made.tokens, model=self.made.name, goes_on=True)
         most = max(map(len, tokens))
         return self.torch.tensor([[*t, *t[:1] * (most - len(t))] for t in tokens], device=self.made.net.device)
 
