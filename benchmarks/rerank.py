@@ -17,7 +17,7 @@ from typing import Any
 from ragkit import Full, Listwise, Run, SingleToken
 from ragkit.evaluation.dataset import load_dataset
 from ragkit.generation import Permutation, Prompt
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.rerankers.prompts import labels_of, spellings
 from ragkit.rerankers.templates import LISTWISE, POINTWISE
 

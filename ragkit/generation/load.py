@@ -39,13 +39,13 @@ def _load(model: str, settings: dict[str, Any]) -> LanguageModel:
 
     made: LanguageModel
     if model.startswith(SERVER):
-        from ragkit.generation.openai_model import OpenAIModel
+        from ragkit.generation.server.openai_model import OpenAIModel
 
         made = OpenAIModel(model.removeprefix(SERVER), **settings)
     elif model in names("models"):
         made = resolve("models", model)(**settings)
     else:
-        from ragkit.generation.transformers_model import load_transformers
+        from ragkit.generation.local.transformers_model import load_transformers
 
         made = load_transformers(model, **settings)
     return made

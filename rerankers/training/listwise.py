@@ -23,9 +23,9 @@ import numpy as np
 from ragkit.encoders.fingerprint import content_of
 from ragkit.encoders.transformer import quiet_transformers
 from ragkit.errors import InputError, UnknownNameError
-from ragkit.generation.candidates import candidate_tokens
-from ragkit.generation.local_files import files_of
-from ragkit.generation.transformers_model import TransformersModel, load_transformers
+from ragkit.generation.local.candidates import candidate_tokens
+from ragkit.generation.local.files import files_of
+from ragkit.generation.local.transformers_model import TransformersModel, load_transformers
 from ragkit.progress import Progress
 from ragkit.registry import need
 from ragkit.rerankers.asking import Asking

@@ -19,7 +19,7 @@ from ragkit.errors import GenerationError, InputError
 from ragkit.generation import Choices, Completion, Message, Permutation, Prompt, Scored, Stream, TokenLogprob, Usage, llm
 from ragkit.generation.arguments import FEATURES, check_prompt, check_sampling, check_spellings, is_begun
 from ragkit.generation.calling import CallableModel
-from ragkit.generation.openai_model import OpenAIModel
+from ragkit.generation.server.openai_model import OpenAIModel
 from ragkit.protocols import LanguageModel
 from ragkit.testing import check_language_model
 from tests.generation import faults

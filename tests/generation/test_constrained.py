@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ragkit.errors import InputError
 from ragkit.generation import Choices, Message, Permutation
-from ragkit.generation.constrained import ConstraintGuide, Pieces
-from ragkit.generation.prompt_tokens import PromptTokens
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.constrained import ConstraintGuide, Pieces
+from ragkit.generation.local.prompt_tokens import PromptTokens
+from ragkit.generation.local.transformers_model import TransformersModel
 from tests.generation.tiny_models import byte_tokenizer, gpt2, llama, next_logprobs, one_thread, qwen2, sentence_tokenizer
 
 __all__ = ["one_thread"]

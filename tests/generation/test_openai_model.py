@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 import ragkit
 from ragkit.errors import ContextOverflow, GenerationError, InputError, OfflineError, ReplyError, ServerError
-from ragkit.generation import Choices, Message, llm, server_replies
-from ragkit.generation import retry as retries_of
-from ragkit.generation.openai_model import OpenAIModel
+from ragkit.generation import Choices, Message, llm
+from ragkit.generation.server import replies
+from ragkit.generation.server import retry as retries_of
+from ragkit.generation.server.openai_model import OpenAIModel
 from tests.generation import faults
 from tests.generation.faults import Fault, FaultProxy
 from tests.generation.loopback import Server
@@ -281,18 +282,18 @@ json_values = st.recursive(
 @given(st.fixed_dictionaries({"choices": st.just([]) | st.lists(json_values, max_size=2) | json_values, "usage": json_values}))
 def test_any_reply_is_read_or_refused(reply: dict[str, Any]) -> None:
     """Whatever JSON a server sends: a value of the right kind, or ReplyError."""
-    assert server_replies.parsed(json.dumps(reply), "s").keys() == {"choices", "usage"}
-    assert all(n is None or n >= 0 for n in server_replies.counted(reply))
-    text, reason = server_replies.piece_of(reply)
+    assert replies.parsed(json.dumps(reply), "s").keys() == {"choices", "usage"}
+    assert all(n is None or n >= 0 for n in replies.counted(reply))
+    text, reason = replies.piece_of(reply)
     assert isinstance(text, str)
     assert reason is None or isinstance(reason, str)
     with contextlib.suppress(ReplyError):
-        choice = server_replies.choice_of(reply, "s")
+        choice = replies.choice_of(reply, "s")
         for read in (
-            lambda: server_replies.text_of(choice, "s"),
-            lambda: server_replies.written_logprobs(choice, "s"),
-            lambda: server_replies.next_logprobs(choice, "s"),
-            lambda: server_replies.echoed_mean(choice, "a", "b", "s"),
+            lambda: replies.text_of(choice, "s"),
+            lambda: replies.written_logprobs(choice, "s"),
+            lambda: replies.next_logprobs(choice, "s"),
+            lambda: replies.echoed_mean(choice, "a", "b", "s"),
         ):
             with contextlib.suppress(ReplyError):
                 read()

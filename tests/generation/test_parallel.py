@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ragkit.errors import ContextOverflow, InputError
 from ragkit.generation import Message
-from ragkit.generation.parallel import parallel_layout
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.parallel import parallel_layout
+from ragkit.generation.local.transformers_model import TransformersModel
 from tests.generation.tiny_models import gpt2, llama, mistral, next_logprobs, one_thread, qwen2
 
 __all__ = ["one_thread"]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.generation.batches import plan
-from ragkit.generation.growing import GrowingLayer
-from ragkit.generation.prefix import SHORTEST, common_prefix
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.batches import plan
+from ragkit.generation.local.growing import GrowingLayer
+from ragkit.generation.local.prefix import SHORTEST, common_prefix
+from ragkit.generation.local.transformers_model import TransformersModel
 from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, next_logprobs, one_thread, qwen2, torch, transformers
 
 __all__ = ["one_thread"]

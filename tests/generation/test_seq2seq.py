@@ -9,8 +9,8 @@ import pytest
 
 from ragkit.errors import ContextOverflow, GenerationError, InputError
 from ragkit.generation import Choices, Message, Permutation
-from ragkit.generation.seq2seq_model import Seq2SeqModel
-from ragkit.generation.transformers_model import load_transformers
+from ragkit.generation.local.seq2seq_model import Seq2SeqModel
+from ragkit.generation.local.transformers_model import load_transformers
 from ragkit.testing import check_language_model
 from tests.generation.tiny_models import one_thread, t5, torch
 

@@ -31,10 +31,10 @@ from tests.generation.tiny_models import (
     transformers,
 )
 
-from ragkit.generation.detokenise import Detokeniser  # isort: skip
-from ragkit.generation.prompt_tokens import PromptTokens  # isort: skip
+from ragkit.generation.local.detokenise import Detokeniser  # isort: skip
+from ragkit.generation.local.prompt_tokens import PromptTokens  # isort: skip
 from ragkit.generation.stops import StopSearch  # isort: skip
-from ragkit.generation.transformers_model import TransformersModel, load_transformers  # isort: skip
+from ragkit.generation.local.transformers_model import TransformersModel, load_transformers  # isort: skip
 
 __all__ = ["one_thread"]
 

@@ -15,8 +15,8 @@ import torch
 
 from ragkit import Query, Run
 from ragkit.errors import GenerationError, InputError
-from ragkit.generation.seq2seq_model import Seq2SeqModel
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.seq2seq_model import Seq2SeqModel
+from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.join import query_of
 from ragkit.rerankers import Consistent, Full, Listwise, Pairwise, Pointwise, QueryLikelihood, SetBased, Setwise, SingleToken, Sliding
 from ragkit.rerankers.templates import LISTWISE, template

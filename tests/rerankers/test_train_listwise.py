@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ragkit import Run, llm
 from ragkit.errors import Cancelled, InputError, SnapshotMismatch, UnknownNameError
 from ragkit.generation import Message
-from ragkit.generation.transformers_model import TransformersModel
+from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.rerankers.asking import Asking
 from ragkit.rerankers.listwise import Listwise
 from ragkit.rerankers.plans import progressive_calls

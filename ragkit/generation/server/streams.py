@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ragkit.errors import ReplyError
-from ragkit.generation.server_calls import blacken_client
-from ragkit.generation.server_errors import Where, broken_off
+from ragkit.generation.server.calls import blacken_client
+from ragkit.generation.server.errors import Where, broken_off
 
 
 def heard(events: Any, where: Where, written: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -11,14 +11,14 @@ import numpy as np
 
 from ragkit.errors import ContextOverflow, InputError
 from ragkit.generation.arguments import check_prompt, check_sampling, check_spellings, lacks
-from ragkit.generation.candidates import candidate_tokens
-from ragkit.generation.constrained import ConstraintGuide, Pieces
 from ragkit.generation.constraints import Constraint
-from ragkit.generation.decoding import Batch, Guide, Row, decode, token_logprobs
-from ragkit.generation.detokenise import Detokeniser
-from ragkit.generation.prompt_tokens import PromptTokens
-from ragkit.generation.sampling import Sampling, check_numbers
-from ragkit.generation.schema import SchemaGuides
+from ragkit.generation.local.candidates import candidate_tokens
+from ragkit.generation.local.constrained import ConstraintGuide, Pieces
+from ragkit.generation.local.decoding import Batch, Guide, Row, decode, token_logprobs
+from ragkit.generation.local.detokenise import Detokeniser
+from ragkit.generation.local.prompt_tokens import PromptTokens
+from ragkit.generation.local.sampling import Sampling, check_numbers
+from ragkit.generation.local.schema import SchemaGuides
 from ragkit.generation.stops import StopSearch
 from ragkit.generation.types import Completion, Message, Prompt, Scored, Stream
 from ragkit.generation.usage import Usage

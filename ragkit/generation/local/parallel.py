@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from ragkit.errors import InputError
 from ragkit.generation.arguments import check_spellings
-from ragkit.generation.candidates import candidate_tokens
-from ragkit.generation.sampling import check_numbers
+from ragkit.generation.local.candidates import candidate_tokens
+from ragkit.generation.local.sampling import check_numbers
 from ragkit.generation.types import Prompt, Scored
 from ragkit.generation.usage import Usage
 from ragkit.registry import need
 
 if TYPE_CHECKING:
-    from ragkit.generation.transformers_model import TransformersModel
+    from ragkit.generation.local.transformers_model import TransformersModel
 
 
 def parallel_layout(prefix: int, blocks: Sequence[int], suffix: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

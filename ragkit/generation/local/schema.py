@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragkit.errors import GenerationError, InputError
-from ragkit.generation.sampling import Allowed
+from ragkit.generation.local.sampling import Allowed
 from ragkit.registry import need
 
 
@@ -57,7 +57,7 @@ class SchemaGuides:
 
 
 class SchemaGuide:
-    """See `ragkit.generation.decoding.Guide`."""
+    """See `ragkit.generation.local.decoding.Guide`."""
 
     text = None
 

@@ -21,14 +21,14 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ragkit.errors import InputError
-from ragkit.generation import server_errors, server_replies
 from ragkit.generation.arguments import FEATURES, check_prompt, check_sampling, check_spellings, is_begun, lacks
-from ragkit.generation.prices import Prices
-from ragkit.generation.server_calls import Calls, Dialect
-from ragkit.generation.server_errors import Where
-from ragkit.generation.server_streams import heard
+from ragkit.generation.server import errors, replies
+from ragkit.generation.server.calls import Calls, Dialect
+from ragkit.generation.server.errors import Where
+from ragkit.generation.server.prices import Prices
+from ragkit.generation.server.streams import heard
+from ragkit.generation.server.token_counts import Counter
 from ragkit.generation.stops import StopSearch
-from ragkit.generation.token_counts import Counter
 from ragkit.generation.types import Completion, Message, Prompt, Scored, Stream
 from ragkit.generation.usage import FREE, Usage
 from ragkit.registry import need
@@ -153,11 +153,11 @@ class OpenAIModel:
                 return made
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            choice = server_replies.choice_of(reply, self._server)
-            whole, finish = server_replies.text_of(choice, self._server)
+            choice = replies.choice_of(reply, self._server)
+            whole, finish = replies.text_of(choice, self._server)
             search = StopSearch(stop)
             text = search.add(whole) + ("" if search.stopped else search.end())
-            written = server_replies.written_logprobs(choice, self._server) if logprobs else ()
+            written = replies.written_logprobs(choice, self._server) if logprobs else ()
             if search.stopped:
                 ends = np.cumsum([len(t.token) for t in written])
                 written, finish = written[: int(np.searchsorted(ends, len(text))) + 1 if text else 0], "stop"
@@ -210,7 +210,7 @@ class OpenAIModel:
                 return self._fields(checked[i], dialect, 1, 0.0, 1.0, (), None) | asked
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            told = server_replies.next_logprobs(server_replies.choice_of(reply, self._server), self._server)
+            told = replies.next_logprobs(replies.choice_of(reply, self._server), self._server)
             row = [max(told.get(s, -math.inf) for s in c) for c in spellings]
             return row, self._usage(reply, checked[i], "", repeats, 1)
 
@@ -235,8 +235,8 @@ class OpenAIModel:
                 return made | {"prompt": made["prompt"] + continuations[i], "echo": True, "logprobs": 1}
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            choice = server_replies.choice_of(reply, self._server)
-            mean = server_replies.echoed_mean(choice, flattened(checked[i]), continuations[i], self._server)
+            choice = replies.choice_of(reply, self._server)
+            mean = replies.echoed_mean(choice, flattened(checked[i]), continuations[i], self._server)
             return [mean], self._usage(reply, checked[i], "", repeats, 1)
 
         checked = [self._checked(p, i) for i, p in enumerate(prompts)]
@@ -314,19 +314,19 @@ class OpenAIModel:
         with events:
             for event in heard(events, self._calls.where, raw):
                 counted = event if event.get("usage") else counted
-                piece, reason = server_replies.piece_of(event)
+                piece, reason = replies.piece_of(event)
                 finish = reason or finish
                 raw.append(piece)
                 if not search.stopped and (ready := search.add(piece)):  # after a stop string the server's counts are waited for
                     given += ready
                     yield ready
         if finish is None:
-            raise server_errors.broken_off(None, self._calls.where, sum(map(len, raw)))
+            raise errors.broken_off(None, self._calls.where, sum(map(len, raw)))
         if rest := search.end():
             given += rest
             yield rest
         usage = self._timed(self._usage(counted, prompt, "".join(raw), repeats, max_tokens), begun)
-        whole.append(Completion(given, "stop" if search.stopped else server_replies.finish_of(finish), usage))
+        whole.append(Completion(given, "stop" if search.stopped else replies.finish_of(finish), usage))
 
     def _scored(self, work: Callable[[int, threading.Event], tuple[list[float], Usage]], rows: int, columns: int) -> Scored:
         begun = time.perf_counter()
@@ -335,7 +335,7 @@ class OpenAIModel:
         return Scored(values, self._timed(sum((usage for _, usage in made), FREE), begun) if made else FREE)
 
     def _usage(self, reply: Mapping[str, Any], prompt: str | list[Message], text: str, repeats: int, limit: int) -> Usage:
-        read, written, cached = server_replies.counted(reply)
+        read, written, cached = replies.counted(reply)
         read = self._counter(prompt) if read is None else read
         written = min(self._counter.of_text(text), limit) if written is None else written
         cost = 0.0 if self._prices is None else self._prices.cost(prompt=read, cached=cached, generated=written)

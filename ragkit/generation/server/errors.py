@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragkit.errors import ContextOverflow, GenerationError, OfflineError, RagkitError, ServerError
-from ragkit.generation import retry
-from ragkit.generation.server_replies import plain
+from ragkit.generation.server import retry
+from ragkit.generation.server.replies import plain
 
 if TYPE_CHECKING:
     from openai import APIError

@@ -14,7 +14,7 @@ from threading import RLock
 from typing import Any
 
 from ragkit.errors import InputError
-from ragkit.generation.templates import Piece, arrange
+from ragkit.generation.local.templates import Piece, arrange
 from ragkit.generation.types import Message, Prompt
 
 _LIKE_CONTROL = re.compile(r"<.+>|\[.+\]")

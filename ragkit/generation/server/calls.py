@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragkit.errors import ReplyError
-from ragkit.generation import retry, server_errors, server_replies
-from ragkit.generation.server_errors import Where
+from ragkit.generation.server import errors, replies, retry
+from ragkit.generation.server.errors import Where
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -28,11 +28,11 @@ class Dialect:
 
     def after(self, refusal: APIError) -> Dialect | None:
         """The form to try next; None where the refusal is about something else."""
-        if server_errors.refuses_field(refusal, self.limit):
+        if errors.refuses_field(refusal, self.limit):
             return replace(self, limit="max_completion_tokens" if self.limit == "max_tokens" else "max_tokens")
-        if self.usage_in_streams and server_errors.refuses_field(refusal, "stream_options"):
+        if self.usage_in_streams and errors.refuses_field(refusal, "stream_options"):
             return replace(self, usage_in_streams=False)
-        top = server_errors.lower_limit(refusal, "logprobs", self.top)
+        top = errors.lower_limit(refusal, "logprobs", self.top)
         return None if top is None else replace(self, top=top)
 
 
@@ -73,7 +73,7 @@ class Calls:
             if halt.is_set():
                 raise CancelledError
             raw, repeats = self.repeated(send, halt, prompt)
-        return server_replies.parsed(raw.http_response.text, self.where.server), repeats
+        return replies.parsed(raw.http_response.text, self.where.server), repeats
 
     def repeated(self, send: Callable[[Dialect], T], halt: threading.Event, prompt: str) -> tuple[T, int]:
         """What send returns, and how often it was called again."""
@@ -92,7 +92,7 @@ class Calls:
                     seconds = self._pause(error, failures)
                     if seconds is None or halt.wait(seconds):
                         blacken_client(error, self.where)
-                        raise server_errors.explained(error, self.where, prompt=prompt, tries=failures, models=self.models) from exc
+                        raise errors.explained(error, self.where, prompt=prompt, tries=failures, models=self.models) from exc
                 repeats += 1
             else:
                 if dialect is not self._dialect:
@@ -101,9 +101,9 @@ class Calls:
 
     def _pause(self, error: APIError, failures: int) -> float | None:
         """Seconds until the request is sent again; None where it is given up."""
-        status = server_errors.status_of(error)
-        hopeless = getattr(error, "code", None) == "insufficient_quota" or server_errors.offline_cause(error) is not None
-        if failures > self._retries or hopeless or not (status == 0 or retry.may_pass(status)) or server_errors.overflow(error, ""):
+        status = errors.status_of(error)
+        hopeless = getattr(error, "code", None) == "insufficient_quota" or errors.offline_cause(error) is not None
+        if failures > self._retries or hopeless or not (status == 0 or retry.may_pass(status)) or errors.overflow(error, ""):
             return None
         response = getattr(error, "response", None)
         asked = None if response is None else retry.asked_pause(response.headers)
@@ -113,7 +113,7 @@ class Calls:
         """Names of the server's models; empty where it doesn't tell."""
         try:
             body = self.client.models.with_raw_response.list(timeout=min(self.where.timeout, 5.0)).http_response.text
-            listed = server_replies.parsed(body, self.where.server).get("data")
+            listed = replies.parsed(body, self.where.server).get("data")
         except (self._failed, ReplyError):
             return []
         return sorted(str(m.get("id")) for m in listed if isinstance(m, dict)) if isinstance(listed, list) else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ragkit.errors import InputError
-from ragkit.generation.detokenise import Detokeniser
-from ragkit.generation.prompt_tokens import PromptTokens
+from ragkit.generation.local.detokenise import Detokeniser
+from ragkit.generation.local.prompt_tokens import PromptTokens
 
 
 def candidate_tokens(candidates: Sequence[Sequence[str]], tokens: PromptTokens, *, model: str, goes_on: bool) -> list[list[int]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
-from ragkit.generation.detokenise import Detokeniser
-from ragkit.generation.sampling import Allowed, Sampling, check_numbers
+from ragkit.generation.local.detokenise import Detokeniser
+from ragkit.generation.local.sampling import Allowed, Sampling, check_numbers
 from ragkit.generation.stops import StopSearch
 from ragkit.generation.types import TokenLogprob
 

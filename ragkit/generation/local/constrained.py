@@ -13,8 +13,8 @@ import numpy as np
 
 from ragkit.errors import InputError
 from ragkit.generation.constraints import Constraint
-from ragkit.generation.prompt_tokens import PromptTokens
-from ragkit.generation.sampling import Allowed
+from ragkit.generation.local.prompt_tokens import PromptTokens
+from ragkit.generation.local.sampling import Allowed
 
 _MOST_CACHED = 1 << 16
 
@@ -54,7 +54,7 @@ class _Way:
 
 
 class ConstraintGuide:
-    """See `ragkit.generation.decoding.Guide`.
+    """See `ragkit.generation.local.decoding.Guide`.
 
     ends  tokens that end a text; they are let through only where the text is complete and could go on as well
     """

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ragkit.errors import InputError
-from ragkit.generation.batches import plan
-from ragkit.generation.causal import CausalBatch, CausalNet
-from ragkit.generation.local_files import context_of, end_tokens, fingerprint_of_objects, load_files
-from ragkit.generation.local_model import LocalModel, Opened, read_usage
-from ragkit.generation.parallel import parallel_next_token_logprobs
-from ragkit.generation.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix
-from ragkit.generation.prompt_tokens import PromptTokens
-from ragkit.generation.sampling import check_numbers
+from ragkit.generation.local.batches import plan
+from ragkit.generation.local.causal import CausalBatch, CausalNet
+from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects, load_files
+from ragkit.generation.local.model import LocalModel, Opened, read_usage
+from ragkit.generation.local.parallel import parallel_next_token_logprobs
+from ragkit.generation.local.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix
+from ragkit.generation.local.prompt_tokens import PromptTokens
+from ragkit.generation.local.sampling import check_numbers
 from ragkit.generation.types import Prompt, Scored
 from ragkit.generation.usage import Usage
 from ragkit.protocols import LanguageModel
@@ -60,7 +60,7 @@ def load_transformers(
     settings: dict[str, Any] = {"name": name, "fingerprint": fingerprint, "context": context}
     settings.update(batch_tokens=batch_tokens, chat_template=chat_template)
     if model.config.is_encoder_decoder:
-        from ragkit.generation.seq2seq_model import Seq2SeqModel
+        from ragkit.generation.local.seq2seq_model import Seq2SeqModel
 
         return Seq2SeqModel(model, tokenizer, **settings)
     return TransformersModel(model, tokenizer, prefix_cache=prefix_cache, **settings)

@@ -15,11 +15,11 @@ import numpy as np
 
 from ragkit.errors import InputError
 from ragkit.generation.arguments import is_begun, lacks
-from ragkit.generation.batches import plan
-from ragkit.generation.local_files import context_of, end_tokens, fingerprint_of_objects
-from ragkit.generation.local_model import LocalModel, Opened, read_usage
-from ragkit.generation.prompt_tokens import PromptTokens
-from ragkit.generation.sampling import check_numbers
+from ragkit.generation.local.batches import plan
+from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects
+from ragkit.generation.local.model import LocalModel, Opened, read_usage
+from ragkit.generation.local.prompt_tokens import PromptTokens
+from ragkit.generation.local.sampling import check_numbers
 from ragkit.generation.types import Prompt, Scored
 from ragkit.generation.usage import Usage
 from ragkit.registry import need
@@ -109,7 +109,7 @@ class Seq2SeqModel(LocalModel):
 
 
 class Seq2SeqBatch:
-    """See `ragkit.generation.decoding.Batch`; a pass of the decoder is counted, with the encoder's in the first."""
+    """See `ragkit.generation.local.decoding.Batch`; a pass of the decoder is counted, with the encoder's in the first."""
 
     def __init__(self, owner: Seq2SeqModel, sequences: Sequence[Sequence[int]]) -> None:
         torch = need("torch", extra="models", why="running a language model")

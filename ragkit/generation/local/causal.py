@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.generation.prefix import Prefix
+from ragkit.generation.local.prefix import Prefix
 from ragkit.registry import need
 
 _MOVING_ROPES = {"dynamic", "longrope"}
@@ -54,7 +54,7 @@ class CausalNet:
         """An empty cache, or one that begins with a prefix, with room for so many positions."""
         from transformers.cache_utils import Cache, DynamicCache
 
-        from ragkit.generation.growing import GrowingLayer
+        from ragkit.generation.local.growing import GrowingLayer
 
         if not self.reusable:
             return DynamicCache(config=self.model.config)
