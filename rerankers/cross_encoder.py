@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from ragkit.encoders.folder import model_folder
 from ragkit.encoders.transformer import quiet_transformers
 from ragkit.errors import InputError
-from ragkit.join import in_order, place_of, query_of
+from ragkit.join import place_of, query_of
 from ragkit.registry import need
 from ragkit.rerankers.passages import passage_text
-from ragkit.run import FLOORS, Run, StageReport
+from ragkit.rerankers.reorder import reordered, scored_ranking
+from ragkit.run import Run, StageReport
 from ragkit.stage import Stage, check_k
 from ragkit.types import Query
 
@@ -53,7 +54,8 @@ class CrossEncoder(Stage):
                 depth don't compare; equal logits then stay in the order they had. The leg "cross_encoder" holds the logits
     raises      InputError for a setting out of range, a model that is no such cross-encoder or gives NaN, or a run without
                 passages; OfflineError; MissingDependencyError
-    cost        one pass through the model a pair; counts of the report: pairs, and how many of them were truncated
+    cost        one pass through the model a pair of query and text, equal texts once; counts of the report: pairs, and how many of
+                them were truncated
 
     The model reads the query, its instruction after a space (FollowIR, Weller et al. 2024), and the passage's title and text. Only
     the passage is truncated, unless a query alone fills more than three quarters of max_length: then it is cut to those.
@@ -83,27 +85,25 @@ class CrossEncoder(Stage):
         start = time.perf_counter()
         within = place_of(run) < self.depth
         logits = np.full(len(run.rows), np.nan, np.float32)
-        truncated = 0
+        counts = {"pairs": 0, "truncated": 0}
         if within.any():
-            logits[within], truncated = self._logits(run, within)
-        out = replace(run, legs={**run.legs, LEG: logits})
-        if within.all():
-            out = in_order(replace(out, scores=logits, scale="logit", floor=FLOORS["logit"]))
-        else:
-            by = np.lexsort((place_of(run), -np.where(within, logits, 0), ~within, query_of(run)))
-            out = replace(out.take(run.indptr, by), scores=(-place_of(run)).astype(np.float32), scale="rank", floor=FLOORS["rank"])
-        counts = {"pairs": int(within.sum()), "truncated": truncated}
+            logits[within], counts = self._logits(run, within)
+        firsts = (logits[run.hits_of(q)][: self.depth] for q in range(len(run)))
+        out = reordered(replace(run, legs={**run.legs, LEG: logits}), [scored_ranking(first.tolist()) for first in firsts], "logit")
         report = StageReport(repr(self), time.perf_counter() - start, len(run), len(run.rows), counts)
         return replace(out, report=(*run.report, report))
 
-    def _logits(self, run: Run, within: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
-        """Logits of the hits to read, and how many of their passages were truncated."""
+    def _logits(self, run: Run, within: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, int]]:
+        """Logits of the hits to read, and the counts of the report."""
         if run.source is None:
             raise InputError("CrossEncoder needs the passages of the hits; bind the pipeline with .on(collection)")
         rows, of_hit = np.unique(run.rows[within], return_inverse=True)
         passages = run.source.passages(rows)
+        # equal texts are read once: read twice, what stands beside them in a batch could part them by a rounding error
+        first: dict[str, int] = {}
+        of_row = np.array([first.setdefault(passage_text(p), i) for i, p in enumerate(passages)], np.int64)
+        pairs, of_pair = np.unique(np.column_stack((query_of(run)[within], of_row[of_hit])), axis=0, return_inverse=True)
         queries = [query_text(q) for q in run.queries]
-        pairs = np.column_stack((query_of(run)[within], of_hit))
         model = load_cross_encoder(self.model, self.device, self.precision)
         logits, truncated = model.logits(queries, [passage_text(p) for p in passages], pairs, self.batch_size, self.max_length)
         bad = np.flatnonzero(~np.isfinite(logits))
@@ -113,7 +113,7 @@ class CrossEncoder(Stage):
                 f"the model {self.model!r} gives {logits[bad[0]]} for the passage of {passages[p].document!r} from {passages[p].start} to "
                 f"{passages[p].end} and the query {run.queries[q].id!r}; its weights are broken, or too large for {self.precision}"
             )
-        return logits, truncated
+        return logits[of_pair.reshape(-1)], {"pairs": len(pairs), "truncated": truncated}
 
 
 def query_text(query: Query) -> str:

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from ragkit.rerankers.asking import Asking, Question
 from ragkit.rerankers.prompts import PointwisePrompt
-from ragkit.rerankers.reorder import Ranking
-from ragkit.rerankers.single_token import by_score, need
+from ragkit.rerankers.reorder import Ranking, scored_ranking
+from ragkit.rerankers.single_token import need
 from ragkit.rerankers.stage import Candidates, LLMReranker
 from ragkit.rerankers.templates import POINTWISE, template
 
@@ -80,17 +80,3 @@ def worth(logprobs: Sequence[float], grades: Sequence[float]) -> float:
     top = max(logprobs)
     weights = [math.exp(value - top) for value in logprobs]
     return sum(w * g for w, g in zip(weights, grades, strict=True)) / sum(weights)
-
-
-def scored_ranking(scores: Sequence[float | None]) -> Ranking:
-    """The ranking by scores; one that failed keeps its passage's place, and the others are ordered around it.
-
-    >>> scored_ranking([0.1, None, 0.9])
-    Ranking(order=(2, 1, 0), scores=None, whole=False)
-    """
-    known = [i for i, score in enumerate(scores) if score is not None]
-    values = [score for score in scores if score is not None]
-    best_first = iter([known[i] for i in by_score(values)])
-    order = tuple(i if score is None else next(best_first) for i, score in enumerate(scores))
-    whole = len(known) == len(scores)
-    return Ranking(order, tuple(values) if whole else None, whole)

@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from ragkit.rerankers.asking import Asking, Question
-from ragkit.rerankers.pointwise import scored_ranking
 from ragkit.rerankers.prompts import PointwisePrompt
-from ragkit.rerankers.reorder import Ranking
+from ragkit.rerankers.reorder import Ranking, scored_ranking
 from ragkit.rerankers.single_token import need
 from ragkit.rerankers.stage import Candidates, LLMReranker
 from ragkit.rerankers.templates import QUERY_LIKELIHOOD, template

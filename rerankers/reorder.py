@@ -25,6 +25,29 @@ class Ranking:
     whole: bool = True
 
 
+def by_score(scores: Sequence[float]) -> list[int]:
+    """Positions by score, best first; equal ones in their order.
+
+    >>> by_score([-2.0, -1.0, -2.0])
+    [1, 0, 2]
+    """
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def scored_ranking(scores: Sequence[float | None]) -> Ranking:
+    """The ranking by scores; one that failed keeps its passage's place, and the others are ordered around it.
+
+    >>> scored_ranking([0.1, None, 0.9])
+    Ranking(order=(2, 1, 0), scores=None, whole=False)
+    """
+    known = [i for i, score in enumerate(scores) if score is not None]
+    values = [score for score in scores if score is not None]
+    best_first = iter([known[i] for i in by_score(values)])
+    order = tuple(i if score is None else next(best_first) for i, score in enumerate(scores))
+    whole = len(known) == len(scores)
+    return Ranking(order, tuple(values) if whole else None, whole)
+
+
 def reordered(run: Run, rankings: Sequence[Ranking], scale: str) -> Run:
     """The run with the first hits of each query in the order of its ranking, and the hits behind them as they were.
 

@@ -15,7 +15,8 @@ from ragkit.protocols import ParallelModel
 from ragkit.rerankers.asking import Asking, Question, first_words
 from ragkit.rerankers.plans import Group
 from ragkit.rerankers.prompts import labels_of, spellings
-from ragkit.rerankers.single_token import SingleToken, by_score, need
+from ragkit.rerankers.reorder import by_score
+from ragkit.rerankers.single_token import SingleToken, need
 from ragkit.rerankers.stage import Candidates
 from ragkit.rerankers.window_reranker import Orders
 

@@ -16,8 +16,7 @@ from ragkit.rerankers.asking import Asking, Question
 from ragkit.rerankers.labels import first_label
 from ragkit.rerankers.plans import Group, bubble_select, drive, heap_select
 from ragkit.rerankers.prompts import ListwisePrompt, labels_of, spellings
-from ragkit.rerankers.reorder import Ranking
-from ragkit.rerankers.single_token import by_score
+from ragkit.rerankers.reorder import Ranking, by_score
 from ragkit.rerankers.stage import Candidates, LLMReranker
 from ragkit.rerankers.templates import SETWISE, template
 from ragkit.stage import check_k

@@ -14,6 +14,7 @@ from ragkit.errors import InputError
 from ragkit.rerankers.asking import Asking, Question
 from ragkit.rerankers.plans import Group
 from ragkit.rerankers.prompts import ListwisePrompt, labels_of, spellings
+from ragkit.rerankers.reorder import by_score
 from ragkit.rerankers.stage import Candidates
 from ragkit.rerankers.templates import LISTWISE, template
 from ragkit.rerankers.window_reranker import Orders, WindowReranker
@@ -63,12 +64,3 @@ def need(asking: Asking, *features: str) -> None:
     for feature in features:
         if feature not in asking.model.features:
             raise InputError(f"{asking.model.name!r} {what[feature]}; use a local model, or a reranker that reads written answers")
-
-
-def by_score(scores: Sequence[float]) -> list[int]:
-    """Positions by score, best first; equal ones in their order.
-
-    >>> by_score([-2.0, -1.0, -2.0])
-    [1, 0, 2]
-    """
-    return sorted(range(len(scores)), key=lambda i: -scores[i])

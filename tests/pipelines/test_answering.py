@@ -195,7 +195,7 @@ def test_code_that_was_cut_is_closed(manuals: Collection) -> None:
 def test_a_stray_fence_makes_no_code_of_a_mark(manuals: Collection) -> None:
     """What stood before it on its line is taken out, so that it opens a block of code."""
     answer = say(manuals, f"{GASKET} [1]\n{NOT_FOUND} ``` The pump has two gaskets. [1]")
-    assert answer.text == f"{GASKET} [1]\n The pump has two gaskets. [2]"
+    assert answer.text == f"{GASKET} [1]\n  The pump has two gaskets. [2]"
 
 
 def test_citations_in_other_dress() -> None:
