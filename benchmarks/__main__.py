@@ -13,7 +13,7 @@ import ragkit
 
 NAMES = (
     "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "ingest", "mutate", "rerank", "rerank_quality",
-    "retrieval",
+    "retrieval", "train_listwise",
 )  # fmt: skip
 
 

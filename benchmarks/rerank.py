@@ -1,8 +1,9 @@
 """What LLM reranking costs: single-token against generated order, full ranking against sliding windows, and prefix reuse.
 
 The model is Qwen2-shaped with about 100 million random weights: its orders mean nothing, its costs are real. Candidates are
-100 passages of at least 100 tokens; windows are 20 by 10. Single-token and generated ranking are timed on the same prompts,
-one after the other in turn, so that a machine that slows down slows both. The generated answer is held to a full permutation.
+100 passages of at least 100 tokens; windows are 20 by 10, and full ranking reads all passages in one. Single-token and generated
+ranking are timed on the same prompts, one after the other in turn, so that a machine that slows down slows both. The generated
+answer is held to a full permutation. Pointwise prompts are timed with and without reuse of what they share.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ragkit import Full, Listwise, Run, SingleToken
+from ragkit import Full, Run, SingleToken, Sliding
 from ragkit.evaluation.dataset import load_dataset
-from ragkit.generation import Permutation, Prompt
+from ragkit.generation import Permutation, Prompt, Usage
 from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.rerankers.prompts import labels_of, spellings
 from ragkit.rerankers.templates import LISTWISE, POINTWISE
@@ -26,40 +27,33 @@ TOKENS = 100
 """A passage has at least so many tokens."""
 
 WINDOW = 20
+PROMPT = "listwise"
+"""Numbers as identifiers: each of 1 to 100 is one token of this tokenizer, so that one token can order all of them."""
+
 REPEATS = 3
 SHARES = (0.5, 0.75)
 """Shares of a pointwise prompt's tokens that all prompts of a query have in common."""
 
 
 def run(data: Path) -> dict[str, Any]:
-    """Time all three on one model."""
+    """Time all of them on one model."""
     model, size = random_model(prefix_cache=0)
     dataset = load_dataset(data / "scifact")
     passages = passages_of(model, (document.text for document in dataset.documents()))
     query = next(iter(dataset.judged().values()))
-    run = Run.from_texts(query, passages)
-
-    window = _windows(model, run)
-    full = _full(model, query, passages)
+    timed = _orders(model, Run.from_texts(query, passages))
     shares = {share: _prefix_reuse(query, passages, share) for share in SHARES}
 
-    single, generated = window["single token"], window["generated"]
+    def ratio(one: str, other: str, field: str) -> float:
+        return round(float(timed[one][field] / timed[other][field]), 4)
+
+    single, generated, full = "sliding, single token", "sliding, generated", "full, generated"
+    fields = {"seconds": "time", "passes": "passes", "prompt_tokens": "prompt_tokens", "generated_tokens": "generated_tokens"}
     ratios = {
-        "single_token_vs_generated_time": round(single["seconds"] / generated["seconds"], 3),
-        "single_token_vs_generated_passes": round(single["passes"] / generated["passes"], 4),
-        "single_token_vs_generated_generated_tokens": single["generated_tokens"] / generated["generated_tokens"],
-        "full_vs_sliding_time": round(full["seconds"] / generated["seconds"], 3),
-        "full_vs_sliding_prompt_tokens": round(full["prompt_tokens"] / generated["prompt_tokens"], 3),
-        "full_vs_sliding_generated_tokens": round(full["generated_tokens"] / generated["generated_tokens"], 3),
-        "full_vs_sliding_passes": round(full["passes"] / generated["passes"], 3),
-        "prefix_reuse_vs_ideal": round(max(s["time with / time without"] / (1 - s["share"]) for s in shares.values()), 3),
-    }
-    quality = {
-        "sliding, single token": single,
-        "sliding, generated": generated,
-        "full ranking, generated": full,
-        "full ranking, single token": "not with this tokenizer: 100 identifiers are not one token each",
-        **{f"prefix reuse, share {share}": found for share, found in shares.items()},
+        **{f"single_token_vs_generated_{label}": ratio(single, generated, f) for f, label in fields.items() if f != "prompt_tokens"},
+        **{f"full_vs_sliding_{label}": ratio(full, generated, f) for f, label in fields.items()},
+        "full_vs_sliding_single_token_time": ratio("full, single token", single, "seconds"),
+        "prefix_reuse_vs_ideal": round(max(s["time with / time without"] / (1 - s["share"]) for s in shares.values()), 4),
     }
     context = {
         "parameters (millions)": round(size / 1e6, 1),
@@ -70,6 +64,7 @@ def run(data: Path) -> dict[str, Any]:
         "stride": WINDOW // 2,
         "repeats (medians)": REPEATS,
     }
+    quality = {**timed, **{f"prefix reuse, share {share}": found for share, found in shares.items()}}
     return {"benchmark": "rerank", "ratios": ratios, "quality": quality, "context": context}
 
 
@@ -118,60 +113,52 @@ class Recorder:
         return getattr(self._model, name)
 
 
-def _windows(model: TransformersModel, run: Run) -> dict[str, dict[str, float]]:
-    """The nine windows of one query, each timed both ways in turn."""
-    recorder = Recorder(model)
-    SingleToken(recorder, max_words=None)(run)
-    letters = labels_of("letters", WINDOW)
-    order = Permutation(tuple(f"[{letter}]" for letter in letters), begin=LISTWISE["listwise_letters"].prefill)
-    seconds: dict[str, list[float]] = {"single token": [], "generated": []}
+def _orders(model: TransformersModel, run: Run) -> dict[str, dict[str, Any]]:
+    """The windows of one query, and all its candidates in one, each ordered by one token and by a written permutation in turn."""
+    prompts: dict[str, list[Prompt]] = {}
+    for name, windows in (("sliding", Sliding(WINDOW, WINDOW // 2)), ("full", Full())):
+        recorder = Recorder(model)
+        SingleToken(recorder, prompt=PROMPT, windows=windows, max_words=None, on_error="raise")(run)
+        prompts[name] = recorder.prompts
+    sizes = {"sliding": WINDOW, "full": len(run.rows)}
+    ways = [f"{name}, {way}" for name in prompts for way in ("single token", "generated")]
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(REPEATS):
-        spent = dict.fromkeys(seconds, 0.0)
-        usage: dict[str, dict[str, int]] = {name: {"passes": 0, "prompt_tokens": 0, "generated_tokens": 0} for name in seconds}
-        for prompt in recorder.prompts:
-            start = time.perf_counter()
-            scored = model.next_token_logprobs([prompt], [spellings(letter) for letter in letters])
-            middle = time.perf_counter()
-            written = model.generate([prompt], max_tokens=400, constraint=order)[0]
-            spent["single token"] += middle - start
-            spent["generated"] += time.perf_counter() - middle
-            for name, used in (("single token", scored.usage), ("generated", written.usage)):
-                for field in usage[name]:
-                    usage[name][field] += getattr(used, field)
-        for name in seconds:
-            seconds[name].append(spent[name])
-    return {
-        name: {"seconds": round(statistics.median(seconds[name]), 2), "calls": len(recorder.prompts), **usage[name]} for name in seconds
-    }
-
-
-def _full(model: TransformersModel, query: str, passages: Sequence[str]) -> dict[str, float]:
-    """All candidates in one prompt, the whole order generated."""
-    report = Listwise(model, windows=Full(), max_words=None)(Run.from_texts(query, passages)).report[-1]
-    used = report.usage
-    return {
-        "seconds": round(report.seconds, 2),
-        "calls": used.calls,
-        "passes": used.passes,
-        "prompt_tokens": used.prompt_tokens,
-        "generated_tokens": used.generated_tokens,
-    }
+        spent = dict.fromkeys(ways, 0.0)
+        usage = dict.fromkeys(ways, Usage())
+        for name, asked in prompts.items():
+            labels = labels_of("numbers", sizes[name])
+            order = Permutation(tuple(f"[{label}]" for label in labels), begin=LISTWISE[PROMPT].prefill)
+            for prompt in asked:
+                start = time.perf_counter()
+                scored = model.next_token_logprobs([prompt], [spellings(label) for label in labels])
+                middle = time.perf_counter()
+                written = model.generate([prompt], max_tokens=8 * len(labels), constraint=order)[0]
+                spent[f"{name}, generated"] += time.perf_counter() - middle
+                spent[f"{name}, single token"] += middle - start
+                usage[f"{name}, generated"] += written.usage
+                usage[f"{name}, single token"] += scored.usage
+        for way in ways:
+            seconds[way].append(spent[way])
+    fields = ("calls", "passes", "prompt_tokens", "generated_tokens")
+    return {way: {"seconds": round(statistics.median(seconds[way]), 2), **{f: getattr(usage[way], f) for f in fields}} for way in ways}
 
 
 def _prefix_reuse(query: str, passages: Sequence[str], share: float) -> dict[str, float]:
     """Pointwise prompts of one query that share their beginning, with and without reuse, in turn."""
     with_reuse, without = (random_model(prefix_cache=size)[0] for size in (100_000, 0))
     prompt = POINTWISE["yes_no"]
-    own = statistics.mean(map(without.count_tokens, passages))
     background = " ".join(passages).split()
-    n = 0
-    while without.count_tokens(prompt.build(_said(0, query, background[:n]), "", "", prefill=True)) < own * share / (1 - share):
-        n += 1
+
+    def prompts_of(repeat: int, n: int, some: Sequence[str]) -> list[Prompt]:
+        return [prompt.build(_said(repeat, query, background[:n]), text, "", prefill=True) for text in some]
+
+    n = next(n for n in range(0, len(background), 5) if _shared(without, prompts_of(0, n, passages[:8])) >= share)
     ratios: list[float] = []
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     for repeat in range(REPEATS + 1):  # the first warms up, on a few
         some = passages[: len(passages) if repeat else 4]
-        prompts = [prompt.build(_said(repeat, query, background[:n]), text, "", prefill=True) for text in some]
+        prompts = prompts_of(repeat, n, some)
         for name, model in (("with", with_reuse), ("without", without)):
             start = time.perf_counter()
             found = model.next_token_logprobs(prompts, prompt.answers)
@@ -179,16 +166,22 @@ def _prefix_reuse(query: str, passages: Sequence[str], share: float) -> dict[str
             if name == "with":
                 used = found.usage
         ratios.append(seconds["with"][-1] / seconds["without"][-1])
-    # all prompts but one take their beginning from it
-    shared = used.cached_tokens * len(passages) / (len(passages) - 1) / used.prompt_tokens
     return {
-        "share": round(shared, 4),
+        "share": round(_shared(without, prompts), 4),
         "prompts": len(passages),
         "tokens": used.prompt_tokens,
+        "tokens not computed again": used.cached_tokens,
         "seconds with": round(statistics.median(seconds["with"][1:]), 2),
         "seconds without": round(statistics.median(seconds["without"][1:]), 2),
         "time with / time without": round(statistics.median(ratios[1:]), 4),
     }
+
+
+def _shared(model: TransformersModel, prompts: Sequence[Prompt]) -> float:
+    """Share of the prompts' tokens that all begin with, counted on the tokens themselves."""
+    ids = [model.encode(prompt) for prompt in prompts]
+    common = next((at for at, tokens in enumerate(zip(*ids, strict=False)) if len(set(tokens)) > 1), min(map(len, ids)))
+    return common * len(ids) / sum(map(len, ids))
 
 
 def _said(repeat: int, query: str, background: Sequence[str]) -> str:

@@ -163,8 +163,10 @@ class Fitting:
     def _made(self, context: Context, history: Sequence[Message], reply: int) -> Fitted:
         shown, changes = neutral_context(context)
         question, more = neutral(self.question)
-        fences, word = fenced_context(shown, question, *(m.content for m in history))
-        messages = self.template.messages(fences, word, question, history)
+        said = [(m.role, *neutral(m.content)) for m in history]
+        more += sum(n for _, _, n in said)
+        fences, word = fenced_context(shown, question, *(content for _, content, _ in said))
+        messages = self.template.messages(fences, word, question, [Message(role, content) for role, content, _ in said])
         encoded = sum(encoded_runs(b.passage.text) for b in context.blocks)
         notes = {name: n for name, n in (("neutralised", changes + more), ("encoded_runs", encoded)) if n}
         return Fitted(messages, context, word, self.model.count_tokens(messages), reply, notes)

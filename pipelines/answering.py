@@ -23,6 +23,7 @@ from ragkit.pipelines.condense import Condensed, History, condensed, turns
 from ragkit.pipelines.extractive import NOT_FOUND, _statistics
 from ragkit.pipelines.links import Allowed, strip_links
 from ragkit.pipelines.reply import ThinkingFilter, parse, says_not_found, without_thinking
+from ragkit.pipelines.untrusted import visible_characters
 from ragkit.protocols import LanguageModel
 from ragkit.run import Run
 from ragkit.spec import validated
@@ -68,7 +69,10 @@ class LLMReader:
     name: ClassVar[str] = "llm"
 
     def read(self, run: Run) -> list[Answer]:
-        """One answer a query, each from its own hits; raises GenerationError where the model fails."""
+        """One answer a query, each from its own hits; raises GenerationError where the model fails, for one query as for all.
+
+        What a batch cost that the model refused for a prompt too long is in no answer's usage: such a batch is asked again in halves.
+        """
         model = llm(self.model)
         asked = self._asked(run, model)
         put = [a for a in asked if a.fitted is not None]
@@ -78,8 +82,9 @@ class LLMReader:
     def stream(self, run: Run) -> Iterator[Token | Done]:
         """The reply of one query piece by piece as the model writes it, then the answer; closing the iterator stops the model.
 
-        The pieces are the raw reply less what the model thinks: its numbers count the passages of the prompt, and nothing in
-        it is checked. The answer at the end is what `read` gives.
+        The pieces are the raw reply less what the model thinks between two tags: its numbers count the passages of the prompt, and
+        nothing in it is checked. Thinking that only </think> closes, for its opening stands in the model's template, is known too late
+        and is shown. The answer at the end is what `read` gives.
         """
         if len(run) != 1:
             raise InputError(f"one question can be streamed at a time, got a run of {len(run)}")
@@ -129,15 +134,19 @@ class LLMReader:
         return _Asked(question, query.text, fitting, fitted, terms_of)
 
     def _generated(self, model: LanguageModel, asked: Sequence[_Asked]) -> list[Completion]:
+        """Replies in order. Where a batch is refused, its halves are asked apart, so that only those beside what is too long are lost."""
         if not asked:
             return []
         try:
             return self._call(model, asked)
-        except ContextOverflow:  # a server's tokens are estimated, and what it reads may not be known
-            if len(asked) > 1:
-                return [completion for one in asked for completion in self._generated(model, [one])]
-            asked[0].shrink()
-            return self._generated(model, asked)
+        except ContextOverflow as exc:  # a server's tokens are estimated, and what it reads may not be known before
+            for one in asked:
+                if len(asked) == 1:
+                    one.shrink()
+                while one.prompt.tokens > exc.limit > 0:
+                    one.shrink()
+            half = (len(asked) + 1) // 2
+            return [*self._generated(model, asked[:half]), *self._generated(model, asked[half:])]
 
     def _call(self, model: LanguageModel, asked: Sequence[_Asked]) -> list[Completion]:
         fitted = [a.prompt for a in asked]
@@ -160,7 +169,7 @@ class LLMReader:
     def _answer(self, asked: _Asked, completion: Completion) -> Answer:
         fitted = asked.prompt
         model = llm(self.model)
-        text = without_thinking(completion.text)
+        text = without_thinking(visible_characters(completion.text)[0])
         leaked = text.count(fitted.marker)
         text = text.replace(fitted.marker, "")
         trace: dict[str, Any] = {
@@ -232,11 +241,26 @@ def _attributed(text: str, asked: _Asked, min_support: float) -> tuple[Attribute
         raise TypeError("a question without hits has nothing to be attributed to")
     blocks = asked.prompt.context.blocks
     attribution = Attribution(blocks, f"{asked.question} {asked.searched}", asked.terms_of, min_support=min_support)
-    bare, all_removed = strip_links(text, Allowed([]))
-    plain = attribution.attribute(bare)
-    kept, removed = strip_links(text, Allowed(blocks[n].passage.text for n in plain.cited_blocks))
-    linked = plain if kept == bare else attribution.attribute(kept)
+    plain, all_removed = _without_links(text, attribution, Allowed([]))
+    if not all_removed:
+        return plain, 0
+    linked, removed = _without_links(text, attribution, Allowed(blocks[n].passage.text for n in plain.cited_blocks))
     return (linked, removed) if linked.cited_blocks >= plain.cited_blocks else (plain, all_removed)
+
+
+def _without_links(text: str, attribution: Attribution, allowed: Allowed) -> tuple[Attributed, int]:
+    """(the reply with exact citations and no link that is not allowed, how many were taken out).
+
+    The marks of a reply, its fences and what it says of finding nothing are cut, and what stood on both sides may be a link
+    together: so it is what comes out that must have none. Each round makes it shorter.
+    """
+    clean, removed = strip_links(text, allowed)
+    while True:
+        said = attribution.attribute(clean)
+        clean, more = strip_links(said.bare, allowed)
+        if clean == said.bare:
+            return said, removed
+        removed += more
 
 
 def _not_found(asked: _Asked, model: LanguageModel) -> Answer:

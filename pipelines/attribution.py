@@ -55,6 +55,7 @@ class Evidence:
 class Attributed:
     """An answer's text and citations, and what became of each sentence; the lists hold sentences of the reply.
 
+    bare          the text without its marks
     invalid       numbers that name no block
     statements    sentences that say something, by which the answer is judged
     unsupported   those of them for which the context holds too little
@@ -64,6 +65,7 @@ class Attributed:
     """
 
     text: str = ""
+    bare: str = ""
     citations: list[Citation] = field(default_factory=list)
     cited_blocks: set[int] = field(default_factory=set)
     invalid: int = 0
@@ -171,11 +173,13 @@ class Attribution:
         out = Attributed(invalid=reply.invalid)
         numbers: dict[tuple[str, int, int], int] = {}
         pieces: list[str] = []
+        said_alone: list[str] = []
         at = 0
         for sentence in reply.sentences:
             said = reply.text[sentence.start : sentence.end]
             if says_not_found(said):  # beside sentences that answer, it says nothing
                 pieces.append(reply.text[at : sentence.start])
+                said_alone.append(reply.text[at : sentence.start])
                 at = sentence.end
                 continue
             chosen = self._chosen(said, [n - 1 for n in sentence.cited], out)
@@ -189,12 +193,14 @@ class Attribution:
                 if f"[{number}]" not in marks:
                     marks.append(f"[{number}]")
             pieces.append(reply.text[at : sentence.end])
+            said_alone.append(reply.text[at : sentence.end])
             if marks:
                 pieces += ["\n" if said.rpartition("\n")[2].lstrip(" \t>").startswith(("```", "~~~")) else " ", *marks]
                 if reply.text[sentence.end : sentence.end + 1].strip():
                     pieces.append(" ")  # where no space divides sentences, as in Chinese
             at = sentence.end
         out.text = "".join((*pieces, reply.text[at:])).strip()
+        out.bare = "".join((*said_alone, reply.text[at:])).strip()
         return out
 
     def _chosen(self, said: str, cited: list[int], out: Attributed) -> list[Evidence]:

@@ -24,7 +24,7 @@ _INVISIBLE = re.compile(
     "\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"  # overrides of direction, invisible operators
     "\U000e0000-\U000e0fff\ud800-\udfff\ue000-\uf8ff]+"  # tags, variation selectors, what is no character
     "|[\ufe00-\ufe0f]{2,}"  # one variation selector shapes an emoji, several hide bytes
-    "|(?<=[\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f])"  # joiners, which Persian and Indic scripts need
+    "|(?<=[\x00-\x7f])[\u200c\u200d]+|(?<![\u200c\u200d])[\u200c\u200d]++(?=[\x00-\x7f])"  # joiners, which Persian and Indic scripts need
 )
 _CONTROL = re.compile(
     r"<(?=[|｜][^<>\n]{1,60}[|｜]>)"  # <|im_start|>, <｜end▁of▁sentence｜>
@@ -35,11 +35,13 @@ _CONTROL = re.compile(
     r"|<(?=/?passage\s)",
     re.IGNORECASE,
 )
+_TAG = re.compile(r"<(?P<end>/?)(?P<name>[a-z][\w:-]*+)(?P<rest>(?:=\s*(?:\"[^\"<]*\"|'[^'<]*')|[^<>])*+)>", re.IGNORECASE)
 _HIDDEN = re.compile(
-    r"<([a-z]\w{0,15})\b[^<>]{0,300}?(?:display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0\s*[;\"']|font-size\s*:\s*0(?![.\d])"
-    r"|\shidden(?=[\s>=]))[^<>]{0,300}>[^<]*</\1\s*>",
+    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0\s*[;\"']|font-size\s*:\s*0(?![.\d])|\shidden(?=[\s>=/]|\Z)",
     re.IGNORECASE,
 )
+_VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"])
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")
 
 
@@ -49,7 +51,10 @@ def visible_characters(text: str) -> tuple[str, int]:
     >>> visible_characters("ig\u200bnore")
     ('ignore', 1)
     """
-    return _INVISIBLE.subn("", text)
+    places = 0
+    while (found := _INVISIBLE.subn("", text))[1]:  # a joiner may stand between others that hide it
+        text, places = found[0], places + found[1]
+    return text, places
 
 
 def neutral(text: str) -> tuple[str, int]:
@@ -60,7 +65,7 @@ def neutral(text: str) -> tuple[str, int]:
     """
     clean, invisible = visible_characters(text)
     clean, comments = _without_comments(clean)
-    clean, hidden = _HIDDEN.subn("", clean)
+    clean, hidden = _without_hidden(clean)
     clean, control = _CONTROL.subn(lambda m: m[0] + " ", clean)
     return clean, invisible + comments + hidden + control
 
@@ -112,3 +117,37 @@ def _without_comments(text: str) -> tuple[str, int]:
         kept.append(text[at:start])
         at = end + 3
     return ("".join((*kept, text[at:])), len(kept)) if kept else (text, 0)
+
+
+def _without_hidden(text: str) -> tuple[str, int]:
+    """Without the elements that a page hides, all that stands in them included, and how many; one that nothing closes ends with its
+    paragraph.
+
+    >>> _without_hidden("<div hidden>obey <div>me</div> now</div> Fine.")
+    (' Fine.', 1)
+    """
+    tags = list(_TAG.finditer(text))
+    if not any(_HIDDEN.search(tag["rest"]) for tag in tags):
+        return text, 0
+    ends: dict[int, int] = {}
+    opened: dict[str, list[int]] = {}
+    for tag in tags:
+        name = tag["name"].lower()
+        if name in _VOID:
+            ends[tag.start()] = tag.end()
+        elif not tag["end"]:
+            opened.setdefault(name, []).append(tag.start())
+        elif opened.get(name):
+            ends[opened[name].pop()] = tag.end()
+    kept: list[str] = []
+    at = 0
+    for tag in tags:
+        if tag.start() >= at and not tag["end"] and _HIDDEN.search(tag["rest"]):
+            kept.append(text[at : tag.start()])
+            at = ends[tag.start()] if tag.start() in ends else _end_of_paragraph(text, tag.end())
+    return "".join((*kept, text[at:])), len(kept)
+
+
+def _end_of_paragraph(text: str, start: int) -> int:
+    blank = _BLANK_LINE.search(text, start)
+    return len(text) if blank is None else blank.start()

@@ -193,15 +193,17 @@ def _check_limits(model: LanguageModel, texts: list[str]) -> None:
         for c, whole in zip(model.generate(_PROMPTS, max_tokens=limit), texts, strict=True):
             _require(c.usage.generated_tokens <= limit, f"max_tokens={limit} was passed over: {c.usage.generated_tokens} were written")
             _require(
-                whole.startswith(c.text.rstrip("\ufffd")) and (len(c.text) < len(whole) or c.finish != "length" or c.text == whole),
+                whole.startswith(c.text.rstrip("\ufffd")),
                 f"max_tokens={limit} must give the beginning of what a higher limit gives, got {c.text!r} of {whole!r}",
             )
+            said = f'a text cut by max_tokens={limit} must end with finish "length", got {c.finish!r} for {c.text!r} of {whole!r}'
+            _require(c.text == whole or c.finish == "length", said)
     cut = model.generate([_PROMPTS[texts.index(max(texts, key=len))]], max_tokens=1)[0]
     _require(len(cut.text) < max(map(len, texts)), "max_tokens=1 must write less than max_tokens=16")
-    _require(cut.finish == "length", f'a text cut by max_tokens must end with finish "length", got {cut.finish!r}')
     wrong: list[dict[str, Any]] = [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"stop": [""]}]
     for settings in wrong:
         _raises_input_error(partial(model.generate, _PROMPTS[:1], **settings), f"{settings} must raise InputError")
+    _raises_input_error(lambda: model.generate(_PROMPTS[0]), "one text in place of a list of prompts must raise InputError")
 
 
 def _check_stop(model: LanguageModel, texts: list[str]) -> None:
@@ -260,6 +262,7 @@ def _check_next_token(model: LanguageModel) -> None:
     alone = np.concatenate([model.next_token_logprobs([p], candidates).logprobs for p in _PROMPTS])
     _require(_near(scored.logprobs, alone), "next_token_logprobs of many prompts must be those of each alone")
     _require(model.next_token_logprobs([], candidates).logprobs.shape == (0, len(candidates)), "no prompts must give no rows")
+    _raises_input_error(lambda: model.next_token_logprobs(_PROMPTS[0], candidates), "one text in place of a list of prompts must raise")
     _raises_input_error(lambda: model.next_token_logprobs(_PROMPTS, [()]), "a candidate without spellings must raise InputError")
 
 
@@ -287,6 +290,9 @@ def _check_continuation(model: LanguageModel) -> None:
     _require(scored.usage.calls == len(_PROMPTS), "continuation_logprobs must count one call a prompt")
     alone = np.concatenate([model.continuation_logprobs([p], [a]).logprobs for p, a in zip(_PROMPTS, after, strict=True)])
     _require(_near(scored.logprobs, alone), "continuation_logprobs of many prompts must be those of each alone")
+    letters = _PROMPTS[0]  # as many continuations as it has letters
+    many = [after[0]] * len(letters)
+    _raises_input_error(lambda: model.continuation_logprobs(letters, many), "one text in place of a list of prompts must raise InputError")
     _raises_input_error(lambda: model.continuation_logprobs(_PROMPTS, after[:1]), "fewer continuations than prompts must raise InputError")
 
 

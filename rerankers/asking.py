@@ -7,20 +7,25 @@ make a prompt of them, so that a prompt that is too long for the model can be ma
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from ragkit.errors import ContextOverflow, GenerationError, ServerError
+from ragkit.errors import ContextOverflow, GenerationError, ReplyError, ServerError
 from ragkit.generation import Constraint, Prompt, Scored, Usage
 from ragkit.protocols import LanguageModel
+from ragkit.rerankers.scrub import count_words, first_words
 
 _log = logging.getLogger(__name__)
 _Reply = TypeVar("_Reply")
 
 FEWEST_WORDS = 8
 """A passage is not cut below so many words; where that is still too much, the judgement fails."""
+
+OF_ONE_PROMPT = (400, 413, 422)
+"""Statuses by which a server refuses one prompt (too long, filtered, malformed) and not whoever asks."""
 
 NOTES = 5
 """Different failures that a report tells in words; all are counted."""
@@ -50,15 +55,6 @@ class Question:
         return self.build([first_words(t, self.words) for t in self.texts])
 
 
-def first_words(text: str, words: int | None) -> str:
-    """The first words of a scrubbed text.
-
-    >>> first_words("one two three", 2)
-    'one two'
-    """
-    return text if words is None else " ".join(text.split(" ", words)[:words])
-
-
 class Asking:
     """One stage's conversation with a model during one call; not shared between threads.
 
@@ -73,9 +69,26 @@ class Asking:
         self.usage = Usage()
         self.notes: list[str] = []
 
-    def next_tokens(self, questions: Sequence[Question], candidates: Sequence[Sequence[str]]) -> list[list[float] | None]:
-        """Log-probability of each candidate as the next token, a list a question; None where that failed."""
-        return self._ask(questions, lambda _, prompts: self._scored(self.model.next_token_logprobs(prompts, candidates)))
+    def next_tokens(
+        self, questions: Sequence[Question], candidates: Sequence[Sequence[str]], *, a_text: bool = False
+    ) -> list[list[float] | None]:
+        """Log-probability of each candidate as the next token, a list a question; None where that failed, or none is told of.
+
+        a_text  candidates stand for the question's texts, so that a question of fewer texts has fewer candidates
+        """
+        found = self._ask(questions, lambda _, prompts: self._scored(self.model.next_token_logprobs(prompts, candidates)))
+        rows = [row if row is None or not a_text else row[: len(q.texts)] for q, row in zip(questions, found, strict=True)]
+        return [self._told(row, candidates) for row in rows]
+
+    def _told(self, row: list[float] | None, candidates: Sequence[Sequence[str]]) -> list[float] | None:
+        if row is None or max(row) > -math.inf:
+            return row
+        self.unread(f"tells of none of {', '.join(repr(c[0]) for c in candidates[:3])}… among its most probable next tokens")
+        return None
+
+    def unread(self, what: str) -> None:
+        """Count one judgement that says nothing as failed, or raise ReplyError: the model, and what it does."""
+        self.fail(ReplyError(f"{self.model.name!r} {what}; use another prompt, or a model that follows it"))
 
     def likelihoods(self, questions: Sequence[Question], continuation: str) -> list[float | None]:
         """Mean log-probability per token of a continuation after each prompt; None where that failed."""
@@ -131,10 +144,10 @@ class Asking:
         places, questions = zip(*asked, strict=True)
         try:
             return list(zip(places, call(questions, [q.prompt() for q in questions]), strict=True))
-        except ServerError as exc:  # it has been tried again already, and would be as unreachable for each half
-            self.fail(exc, len(asked))
-            return []
         except GenerationError as exc:
+            if isinstance(exc, ServerError) and exc.status not in OF_ONE_PROMPT:
+                self.fail(exc, len(asked))  # it has been tried again already, and would be as unreachable for each half
+                return []
             if len(asked) > 1:
                 half = len(asked) // 2
                 return [*self._answered(asked[:half], call), *self._answered(asked[half:], call)]
@@ -189,5 +202,5 @@ class Asking:
 
 def _longest(question: Question) -> int:
     """Words of the longest passage as it is shown."""
-    longest = max((text.count(" ") + 1 for text in question.texts), default=0)
+    longest = max(map(count_words, question.texts), default=0)
     return longest if question.words is None else min(longest, question.words)

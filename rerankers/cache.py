@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from hashlib import sha256
 from os import PathLike
@@ -27,10 +27,14 @@ CREATE INDEX IF NOT EXISTS by_use ON results (used);
 """
 
 
-def result_key(reranker: Any, fingerprint: str, query: str, keys: Sequence[str], texts: Sequence[str]) -> str:
-    """sha256 over all that decides a result; `reranker` is a dataclass whose fields other than model, cache and on_error count."""
+def result_key(reranker: Any, fingerprint: str, query: str, instruction: str, keys: Sequence[str], texts: Sequence[str]) -> str:
+    """sha256 over all that decides a result; `reranker` is a dataclass whose fields other than model, cache and on_error count.
+
+    A prompt counts by its text: the one that a name stands for may change from version to version.
+    """
     settings = {f.name: repr(getattr(reranker, f.name)) for f in fields(reranker) if f.name not in ("model", "cache", "on_error")}
-    decisive = [_FORMAT, type(reranker).__name__, settings, fingerprint, query, list(keys), list(texts)]
+    settings["template"] = repr(getattr(reranker, "template", None))
+    decisive = [_FORMAT, type(reranker).__name__, settings, fingerprint, query, instruction, list(keys), list(texts)]
     return sha256(json.dumps(decisive, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -47,24 +51,28 @@ class ResultCache:
             raise InputError(f"max_bytes must be at least 1, got {max_bytes}")
         self.path, self.max_bytes = Path(path), max_bytes
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open():
+            pass
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection and transaction of this call's own: threads and processes share the file and nothing else."""
         try:
-            with closing(self._open()) as db, db:
+            with closing(sqlite3.connect(self.path, timeout=30.0)) as db, db:
                 db.executescript(_SCHEMA)
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version not in (0, _FORMAT):
                     raise InputError(f"{self.path} is a cache of format {version}, and this is format {_FORMAT}; give another file")
-                db.execute(f"PRAGMA user_version = {_FORMAT}")
-        except sqlite3.DatabaseError as exc:
-            raise InputError(f"{self.path} is no cache of results ({exc}); give another file, or remove it") from exc
-
-    def _open(self) -> sqlite3.Connection:
-        """A connection of this call's own: threads and processes share the file and nothing else."""
-        return sqlite3.connect(self.path, timeout=30.0)
+                if version == 0:
+                    db.execute(f"PRAGMA user_version = {_FORMAT}")
+                yield db
+        except sqlite3.Error as exc:
+            raise InputError(f"{self.path} can't be used as a cache of results ({exc}); give another file, or remove it") from exc
 
     def get(self, keys: Sequence[str]) -> dict[str, Ranking]:
         """The results known under these keys; they count as used now."""
         found: dict[str, Ranking] = {}
-        with closing(self._open()) as db, db:
+        with self._open() as db:
             for key in keys:
                 row = db.execute("SELECT result FROM results WHERE key = ?", (key,)).fetchone()
                 ranking = None if row is None else _read(row[0])
@@ -75,7 +83,7 @@ class ResultCache:
 
     def put(self, results: Mapping[str, Ranking]) -> None:
         """Remember results, and let go of the least recently used ones beyond `max_bytes`."""
-        with closing(self._open()) as db, db:
+        with self._open() as db:
             for key, ranking in results.items():
                 text = json.dumps({"order": ranking.order, "scores": ranking.scores})
                 db.execute(
@@ -91,12 +99,12 @@ class ResultCache:
 
     def __len__(self) -> int:
         """Results that are remembered."""
-        with closing(self._open()) as db:
+        with self._open() as db:
             return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def clear(self) -> None:
         """Forget all."""
-        with closing(self._open()) as db, db:
+        with self._open() as db:
             db.execute("DELETE FROM results")
 
     def __repr__(self) -> str:

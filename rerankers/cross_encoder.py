@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from ragkit.encoders.folder import model_folder
 from ragkit.encoders.transformer import quiet_transformers
 from ragkit.errors import InputError
+from ragkit.generation.usage import FREE, Usage
 from ragkit.join import place_of, query_of
 from ragkit.registry import need
 from ragkit.rerankers.passages import passage_text
+from ragkit.rerankers.prompts import with_instruction
 from ragkit.rerankers.reorder import reordered, scored_ranking
 from ragkit.run import Run, StageReport
 from ragkit.stage import Stage, check_k
-from ragkit.types import Query
 
 LEG = "cross_encoder"
 """The leg of a run in which the logits stand, NaN behind the depth."""
@@ -35,7 +36,9 @@ MATCHING = "1_MatchingHead"
 
 _QUERY_SHARE = 0.75
 _PRECISIONS = ("float32", "bfloat16")
-_loaded: dict[tuple[Path, str, str], _Model] = {}
+_Stamp = tuple[tuple[str, int, int], ...]
+"""Name, time of the last change in nanoseconds, and bytes of each file of a folder."""
+_loaded: dict[tuple[Path, str, str], tuple[_Stamp, _Model]] = {}
 _lock = Lock()
 
 
@@ -55,7 +58,7 @@ class CrossEncoder(Stage):
     raises      InputError for a setting out of range, a model that is no such cross-encoder or gives NaN, or a run without
                 passages; OfflineError; MissingDependencyError
     cost        one pass through the model a pair of query and text, equal texts once; counts of the report: pairs, and how many of
-                them were truncated
+                them were truncated. Its usage: pairs as calls, batches as passes, and their tokens without padding
 
     The model reads the query, its instruction after a space (FollowIR, Weller et al. 2024), and the passage's title and text. Only
     the passage is truncated, unless a query alone fills more than three quarters of max_length: then it is cut to those.
@@ -81,20 +84,24 @@ class CrossEncoder(Stage):
         if self.precision not in _PRECISIONS:
             raise InputError(f"precision of CrossEncoder must be one of {', '.join(_PRECISIONS)}, got {self.precision!r}")
 
+    def rerank(self, run: Run) -> Run:
+        """The same as calling the stage."""
+        return self(run)
+
     def apply(self, run: Run, /) -> Run:
         start = time.perf_counter()
         within = place_of(run) < self.depth
         logits = np.full(len(run.rows), np.nan, np.float32)
-        counts = {"pairs": 0, "truncated": 0}
+        counts, usage = {"pairs": 0, "truncated": 0}, FREE
         if within.any():
-            logits[within], counts = self._logits(run, within)
+            logits[within], counts, usage = self._logits(run, within)
         firsts = (logits[run.hits_of(q)][: self.depth] for q in range(len(run)))
         out = reordered(replace(run, legs={**run.legs, LEG: logits}), [scored_ranking(first.tolist()) for first in firsts], "logit")
-        report = StageReport(repr(self), time.perf_counter() - start, len(run), len(run.rows), counts)
+        report = StageReport(repr(self), time.perf_counter() - start, len(run), len(run.rows), counts, usage)
         return replace(out, report=(*run.report, report))
 
-    def _logits(self, run: Run, within: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, int]]:
-        """Logits of the hits to read, and the counts of the report."""
+    def _logits(self, run: Run, within: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, int], Usage]:
+        """Logits of the hits to read, and the counts and the usage of the report."""
         if run.source is None:
             raise InputError("CrossEncoder needs the passages of the hits; bind the pipeline with .on(collection)")
         rows, of_hit = np.unique(run.rows[within], return_inverse=True)
@@ -103,9 +110,10 @@ class CrossEncoder(Stage):
         first: dict[str, int] = {}
         of_row = np.array([first.setdefault(passage_text(p), i) for i, p in enumerate(passages)], np.int64)
         pairs, of_pair = np.unique(np.column_stack((query_of(run)[within], of_row[of_hit])), axis=0, return_inverse=True)
-        queries = [query_text(q) for q in run.queries]
+        queries = [with_instruction(q.text, q.instruction) for q in run.queries]
         model = load_cross_encoder(self.model, self.device, self.precision)
-        logits, truncated = model.logits(queries, [passage_text(p) for p in passages], pairs, self.batch_size, self.max_length)
+        texts = [passage_text(p) for p in passages]
+        logits, truncated, usage = model.logits(queries, texts, pairs, self.batch_size, self.max_length)
         bad = np.flatnonzero(~np.isfinite(logits))
         if len(bad):
             q, p = pairs[bad[0]]
@@ -113,16 +121,7 @@ class CrossEncoder(Stage):
                 f"the model {self.model!r} gives {logits[bad[0]]} for the passage of {passages[p].document!r} from {passages[p].start} to "
                 f"{passages[p].end} and the query {run.queries[q].id!r}; its weights are broken, or too large for {self.precision}"
             )
-        return logits[of_pair.reshape(-1)], {"pairs": len(pairs), "truncated": truncated}
-
-
-def query_text(query: Query) -> str:
-    """The query as the model reads it: its instruction follows after one space.
-
-    >>> query_text(Query("1", "jaguar speed", instruction="Only the animal is relevant."))
-    'jaguar speed Only the animal is relevant.'
-    """
-    return f"{query.text} {query.instruction}" if query.instruction else query.text
+        return logits[of_pair.reshape(-1)], {"pairs": len(pairs), "truncated": truncated}, usage
 
 
 def cut_queries(tokenizer: Any, queries: Sequence[str], max_length: int) -> list[str]:
@@ -133,13 +132,36 @@ def cut_queries(tokenizer: Any, queries: Sequence[str], max_length: int) -> list
 
 
 def load_cross_encoder(model: str, device: str, precision: str) -> _Model:
-    """The model of a name, loaded when it is first asked for; raises as `CrossEncoder` says."""
+    """The model of a name, loaded when it is first asked for and whenever its files have changed; raises as `CrossEncoder` says."""
     folder = model_folder(model)
     with _lock:
-        key = (folder, device, precision)
+        key, files = (folder, device, precision), _stamp(folder)
+        if key in _loaded and _loaded[key][0] != files:
+            del _loaded[key]  # before the new one is loaded: there may be no room for both
         if key not in _loaded:
-            _loaded[key] = _Model(folder, model, device, precision)
-        return _loaded[key]
+            _loaded[key] = files, _Model(folder, model, device, precision)
+        return _loaded[key][1]
+
+
+def _stamp(folder: Path) -> _Stamp:
+    status = ((file, file.stat()) for file in sorted(folder.rglob("*")) if file.is_file())
+    return tuple((file.relative_to(folder).as_posix(), s.st_mtime_ns, s.st_size) for file, s in status)
+
+
+@contextmanager
+def reading(folder: Path, wanted: str) -> Iterator[None]:
+    """Around the loading of a model: what its files are not fit for is told as InputError.
+
+    wanted  what the folder should hold
+    """
+    safetensors = need("safetensors", extra="models", why="loading a model")
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as exc:
+        told = str(exc).strip().partition("\n")[0]
+        raise InputError(f"{folder} holds no {wanted} ({told}); name a folder or hub id of one") from exc
 
 
 class _Model:
@@ -149,14 +171,8 @@ class _Model:
         self._torch = torch = need("torch", extra="models", why="reranking with a cross-encoder")
         self._device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         self._half, self._lock, self._name = precision == "bfloat16", Lock(), name
-        try:
-            with quiet_transformers():
-                self.tokenizer, self._model, self._head = _parts(folder, torch)
-        except (OSError, ValueError, RuntimeError, KeyError) as exc:
-            if isinstance(exc, InputError):
-                raise
-            told = str(exc).strip().partition("\n")[0]
-            raise InputError(f"{folder} holds no cross-encoder that can be loaded ({told}); name a folder or hub id of one") from exc
+        with reading(folder, "cross-encoder that can be loaded"), quiet_transformers():
+            self.tokenizer, self._model, self._head = _parts(folder, torch)
         for part in (self._model, self._head):
             if part is not None:
                 part.to(self._device).eval()
@@ -178,18 +194,20 @@ class _Model:
         pairs: NDArray[np.int64],
         batch_size: int,
         max_length: int | None,
-    ) -> tuple[NDArray[np.float32], int]:
-        """(P,) logits of pairs (query, passage), int (P, 2), and how many were truncated."""
+    ) -> tuple[NDArray[np.float32], int, Usage]:
+        """(P,) logits of pairs (query, passage), int (P, 2), how many were truncated, and what they cost."""
         room = self._room(max_length)
         torch, out = self._torch, np.empty(len(pairs), np.float32)
         with self._lock:
+            start = time.perf_counter()
             asked = cut_queries(self.tokenizer, queries, room)
             tokens = (
                 self._tokens(asked)[pairs[:, 0]] + self._tokens(passages)[pairs[:, 1]] + self.tokenizer.num_special_tokens_to_add(pair=True)
             )
+            batches = list(_batches(read := np.minimum(tokens, room), batch_size))
             half = torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
             with torch.inference_mode(), half:
-                for at in _batches(np.minimum(tokens, room), batch_size):
+                for at in batches:
                     features = self.tokenizer(
                         [asked[q] for q in pairs[at, 0]],
                         [passages[p] for p in pairs[at, 1]],
@@ -199,7 +217,8 @@ class _Model:
                         return_tensors="pt",
                     ).to(self._device)
                     out[at] = self._scores(features).float().cpu().numpy()
-        return out, int((tokens > room).sum())
+            usage = Usage(len(pairs), len(batches), prompt_tokens=int(read.sum()), seconds=time.perf_counter() - start)
+        return out, int((tokens > room).sum()), usage
 
     def _scores(self, features: Any) -> Any:
         read = self._model(**features)

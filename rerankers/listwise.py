@@ -84,5 +84,7 @@ class Listwise(WindowReranker):
                 continue
             reading = parse_permutation(reply, len(question.texts), prefill=prefill, identifiers=self.template.labels)
             asking.counts.update(reading.outcomes)
-            orders.append(reading.order)
+            if reading.missing == len(question.texts):
+                asking.unread("wrote an answer that names no passage")
+            orders.append(None if reading.missing == len(question.texts) else reading.order)
         return orders

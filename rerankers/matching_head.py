@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers.base.modules import Module
 
-FOLDER = "1_MatchingHead"
 SHARPNESS = 20.0
 """What a mean cosine counts in the logit at the start: those of a query's hits lie within tenths of each other."""
 

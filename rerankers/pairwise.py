@@ -27,7 +27,7 @@ class Pairwise(LLMReranker):
     k           places at the top that are sorted, for "heap" and "bubble"; the others follow in their prior order
     max_calls   of each query; where it is spent the best order known so far stands; None for no limit
     prompt      "pairwise", "duo_t5", or a PairwisePrompt
-    counts      "pairs" asked; "unread": written replies that name neither passage, which count as a tie
+    counts      "pairs" asked; "unread": failed judgements whose reply names neither passage. A pair without a judgement is a tie
     source      Pradeep et al., duoT5, 2021; Qin et al., NAACL Findings 2024
     """
 
@@ -93,12 +93,11 @@ class Pairwise(LLMReranker):
             place = None if reply is None else first_label(reply, labels)
             if reply is not None and place is None:
                 asking.counts["unread"] += 1
-            out.append(None if reply is None else {0: 1.0, 1: 0.0, None: 0.5}[place])
+                asking.unread("wrote an answer that names no passage")
+            out.append(None if place is None else 1.0 - place)
         return out
 
 
 def _first_of_two(first: float, second: float) -> float:
-    """Probability of the first of two labels, from their log-probabilities; 0.5 where a server told of neither."""
-    if first == second:
-        return 0.5
+    """Probability of the first of two labels, from their log-probabilities, one of which may be -inf."""
     return 1 / (1 + math.exp(min(700.0, max(-700.0, second - first))))

@@ -67,13 +67,11 @@ class Pointwise(LLMReranker):
 
 
 def worth(logprobs: Sequence[float], grades: Sequence[float]) -> float:
-    """What the labels' log-probabilities say: their difference for two labels, else the expected grade.
+    """What the labels' log-probabilities say, at least one of which is told: their difference for two, else the expected grade.
 
     >>> round(worth([math.log(0.6), math.log(0.2)], (1.0, 0.0)), 4), worth([0.0, -math.inf, -math.inf], (2.0, 1.0, 0.0))
     (1.0986, 2.0)
     """
-    if max(logprobs) == -math.inf:  # a server told of none of the labels
-        return 0.0 if len(grades) == 2 else sum(grades) / len(grades)
     if len(grades) == 2:
         low = -50.0  # stands in for what a server did not tell, below all that it tells
         return max(logprobs[0], low) - max(logprobs[1], low) if grades[0] > grades[1] else max(logprobs[1], low) - max(logprobs[0], low)

@@ -63,7 +63,7 @@ def reordered(run: Run, rankings: Sequence[Ranking], scale: str) -> Run:
         at, n = run.hits_of(q), len(ranking.order)
         if sorted(ranking.order) != list(range(n)) or n > at.stop - at.start:
             raise RuntimeError(f"the ranking of query {q} is no permutation of its hits: {ranking.order}")
-        if ranking.scores is None or not ranking.whole or n < at.stop - at.start:
+        if at.stop > at.start and (ranking.scores is None or not ranking.whole or n < at.stop - at.start):
             scored = False
         if ranking.scores is not None and scored:
             scores[at] = ranking.scores

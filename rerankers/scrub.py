@@ -73,7 +73,7 @@ def scrub(text: str, max_words: int | None = None, special: Sequence[str] = ()) 
     text = _round(_seen(text))
     pattern, mark = _control(tuple(special))
     text = _broken(text, pattern, mark)
-    return text if max_words is None else _cut(text, max_words)
+    return first_words(text, max_words)
 
 
 def _seen(text: str) -> str:
@@ -129,8 +129,24 @@ def _control(special: tuple[str, ...]) -> tuple[re.Pattern[str], str]:
     return re.compile("|".join(found), re.IGNORECASE), mark
 
 
-def _cut(text: str, max_words: int) -> str:
+def first_words(text: str, max_words: int | None) -> str:
+    """A scrubbed text up to the last of so many words, as `scrub` counts them; None for all.
+
+    >>> first_words("one two three", 2), first_words("検索拡張生成", 2)
+    ('one two', '検索')
+    """
+    if max_words is None:
+        return text
     if not max_words:
         return ""
     last = next(islice(_WORD.finditer(text), max_words - 1, None), None)
     return text if last is None else text[: last.end()]
+
+
+def count_words(text: str) -> int:
+    """Words of a scrubbed text, as `scrub` counts them.
+
+    >>> count_words("one two three"), count_words("検索拡張生成")
+    (3, 6)
+    """
+    return sum(1 for _ in _WORD.finditer(text))

@@ -12,10 +12,11 @@ from typing import cast
 
 from ragkit.generation import Prompt, Scored
 from ragkit.protocols import ParallelModel
-from ragkit.rerankers.asking import Asking, Question, first_words
+from ragkit.rerankers.asking import Asking, Question
 from ragkit.rerankers.plans import Group
 from ragkit.rerankers.prompts import labels_of, spellings
 from ragkit.rerankers.reorder import by_score
+from ragkit.rerankers.scrub import first_words
 from ragkit.rerankers.single_token import SingleToken, need
 from ragkit.rerankers.stage import Candidates
 from ragkit.rerankers.window_reranker import Orders

@@ -32,7 +32,8 @@ class Setwise(LLMReranker):
     votes          times that each set is judged, its passages shuffled but the first time; the majority counts
     by             "logits": labels by their probabilities; "text": the first label that is written; "auto": logits where the model can
     max_words      of each passage that are shown
-    counts         "sets" judged; "unread": replies without a label, where the passage that was better placed in the prior order is taken
+    counts         "sets" judged; "unread": failed judgements whose reply names no passage. Where a set has no judgement, the passage
+                   that was better placed in the prior order is taken
     source         Zhuang et al., SIGIR 2024, section 4
     """
 
@@ -52,8 +53,10 @@ class Setwise(LLMReranker):
             check_k(getattr(self, name), name)
         if self.sort not in ("heap", "bubble") or self.by not in ("auto", "logits", "text"):
             raise InputError(f'sort is "heap" or "bubble" and by "auto", "logits" or "text", got {self.sort!r} and {self.by!r}')
-        if not 2 <= self.docs_per_call <= 26:
-            raise InputError(f"docs_per_call must be from 2 to 26, got {self.docs_per_call}")
+        if not (least := 3 if self.sort == "heap" else 2) <= self.docs_per_call <= 26:
+            raise InputError(
+                f"docs_per_call must be from {least} to 26 with sort={self.sort!r}, got {self.docs_per_call}; Pairwise compares two"
+            )
 
     @cached_property
     def template(self) -> ListwisePrompt:
@@ -64,10 +67,9 @@ class Setwise(LLMReranker):
         """The sorts of all queries side by side, round by round."""
         whole = [True] * len(candidates)
         select = heap_select if self.sort == "heap" else bubble_select
-        shuffle = np.random.default_rng(self.seed)
 
         def judge(sets: list[tuple[int, Group]]) -> list[int]:
-            shown = [[range(len(g)), *(shuffle.permutation(len(g)).tolist() for _ in range(self.votes - 1))] for _, g in sets]
+            shown = [self._shuffled(group) for _, group in sets]
             questions = [
                 self._question(asking, candidates[q], [group[i] for i in order])
                 for (q, group), orders in zip(sets, shown, strict=True)
@@ -81,7 +83,7 @@ class Setwise(LLMReranker):
                     best = next(found)
                     if best is None:
                         whole[q] = False
-                    elif best != UNREAD:
+                    else:
                         votes[order[best]] += 1
                 # without a judgement the item that was better placed stays the better one
                 answers.append(min(votes, key=lambda place: (-votes[place], place)) if votes else group.index(min(group)))
@@ -91,6 +93,11 @@ class Setwise(LLMReranker):
         driven = drive([select(len(c.texts), self.k, self.docs_per_call) for c in candidates], judge)
         asking.counts["rounds"] += driven.rounds
         return [Ranking(tuple(order), whole=whole[q]) for q, order in enumerate(driven.orders)]
+
+    def _shuffled(self, group: Group) -> list[Sequence[int]]:
+        """Orders in which a set is shown; its own draw, so that what other queries ask plays no part."""
+        draw = np.random.default_rng([self.seed, *group])
+        return [range(len(group)), *(draw.permutation(len(group)).tolist() for _ in range(self.votes - 1))]
 
     def _question(self, asking: Asking, candidates: Candidates, group: Sequence[int]) -> Question:
         texts = tuple(candidates.texts[i] for i in group)
@@ -105,22 +112,20 @@ class Setwise(LLMReranker):
         )
 
     def _best(self, asking: Asking, questions: Sequence[Question]) -> list[int | None]:
-        """The position of the best passage of each question; None where the judgement failed, UNREAD where it names none."""
+        """The position of the best passage of each question; None where the judgement failed or names none."""
         if self.by == "logits" or (self.by == "auto" and "next_token" in asking.model.features):
             labels = labels_of(self.template.labels, max(len(q.texts) for q in questions))
-            found = asking.next_tokens(questions, [spellings(label) for label in labels])
-            return [None if row is None else by_score(row[: len(q.texts)])[0] for q, row in zip(questions, found, strict=True)]
+            found = asking.next_tokens(questions, [spellings(label) for label in labels], a_text=True)
+            return [None if row is None else by_score(row)[0] for row in found]
         best: list[int | None] = []
         for question, reply in zip(questions, asking.write(questions), strict=True):
             place = None if reply is None else first_label(reply, labels_of(self.template.labels, len(question.texts)))
             if reply is not None and place is None:
                 asking.counts["unread"] += 1
-                place = UNREAD
+                asking.unread("wrote an answer that names no passage")
             best.append(place)
         return best
 
-
-UNREAD = -1
 
 TOKENS_OF_ANSWER = 16
 """Tokens in which a written answer is expected to name its label."""

@@ -49,8 +49,8 @@ class SingleToken(WindowReranker):
     def read(self, asking: Asking, questions: Sequence[Question]) -> Orders:
         need(asking, "next_token", "prefill")
         labels = labels_of(self.template.labels, max(len(q.texts) for q in questions))
-        found = asking.next_tokens(questions, [spellings(label) for label in labels])
-        return [None if row is None else by_score(row[: len(q.texts)]) for q, row in zip(questions, found, strict=True)]
+        found = asking.next_tokens(questions, [spellings(label) for label in labels], a_text=True)
+        return [None if row is None else by_score(row) for row in found]
 
 
 def need(asking: Asking, *features: str) -> None:

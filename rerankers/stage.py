@@ -10,9 +10,9 @@ counts of the report   queries "reranked", "partly" (a judgement failed, and the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from ragkit.errors import InputError
 from ragkit.generation import llm
@@ -25,6 +25,8 @@ from ragkit.rerankers.reorder import Ranking, reordered
 from ragkit.rerankers.scrub import scrub
 from ragkit.run import Run, StageReport
 from ragkit.stage import Stage, check_k
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class LLMReranker(Stage):
         if not todo:
             return rankings, None
         asking = Asking(llm(self.model), self.on_error)
-        keys = {n: result_key(self, asking.model.fingerprint, candidates[n].asked, candidates[n].keys, candidates[n].texts) for n in todo}
+        keys = {n: self._key(asking, candidates[n]) for n in todo} if self.cache is not None else {}
         if self.cache is not None:
-            known = self.cache.get(list(keys.values()))
+            known = self._remembered(asking, lambda cache: cache.get(list(keys.values()))) or {}
             for n in todo:
                 if keys[n] in known and sorted(known[keys[n]].order) == list(range(len(candidates[n].texts))):
                     rankings[n] = known[keys[n]]
@@ -107,12 +109,23 @@ class LLMReranker(Stage):
             for n, ranking in zip(todo, done, strict=True):
                 rankings[n] = ranking
             if self.cache is not None:
-                self.cache.put({keys[n]: rankings[n] for n in todo if rankings[n].whole})
+                self._remembered(asking, lambda cache: cache.put({keys[n]: rankings[n] for n in todo if rankings[n].whole}))
         for n in todo:
             asking.counts["reranked" if rankings[n].whole else "partly"] += 1
         if empty := sum(not c.texts for c in candidates):
             asking.counts["empty"] += empty
         return rankings, asking
+
+    def _key(self, asking: Asking, c: Candidates) -> str:
+        return result_key(self, asking.model.fingerprint, c.query, c.instruction, c.keys, c.texts)
+
+    def _remembered(self, asking: Asking, use: Callable[[ResultCache], _Found]) -> _Found | None:
+        """What the cache answers; None and a note where it can't be used: what a model was paid for is never lost for that."""
+        try:
+            return use(self.cache) if self.cache is not None else None
+        except InputError as exc:
+            asking.notes.append(str(exc))
+            return None
 
 
 def candidates_of(run: Run) -> list[Candidates]:

@@ -16,14 +16,14 @@ _ORDER = (
 )
 _RANK_LLM = (
     "I will provide you with {num} passages, each indicated by %s identifier []. "
-    "Rank the passages based on their relevance to the search query: {query}.\n"
+    "Rank the passages based on their relevance to the search query: {query}.\n\n"
 )
 _RANK_LLM_TAIL = (
     "Search Query: {query}.\nRank the {num} passages above based on their relevance to the search query. "
     "All the passages should be included and listed using identifiers, in descending order of relevance. "
     "The output format should be [] > [], e.g., %s, Only respond with the ranking results, do not say any word or explain."
 )
-_RANK_LLM_SYSTEM = "You are RankLLM, an intelligent assistant that can rank passages based on their relevancy to the query."
+_RANK_LLM_SYSTEM = "You are RankLLM, an intelligent assistant that can rank passages based on their relevancy to the query"
 
 LISTWISE: dict[str, ListwisePrompt] = {
     "listwise": ListwisePrompt(
@@ -39,11 +39,14 @@ LISTWISE: dict[str, ListwisePrompt] = {
         prefill="[",
         labels="letters",
     ),
-    "rank_zephyr": ListwisePrompt(  # and RankVicuna: castorini/rank_zephyr_7b_v1_full
-        system=_RANK_LLM_SYSTEM, head=_RANK_LLM % "a numerical", tail=_RANK_LLM_TAIL % "[4] > [2]"
+    "rank_zephyr": ListwisePrompt(  # castorini/rank_zephyr_7b_v1_full
+        system=_RANK_LLM_SYSTEM, head=_RANK_LLM % "a numerical", tail=_RANK_LLM_TAIL % "[2] > [1]"
+    ),
+    "rank_vicuna": ListwisePrompt(  # castorini/rank_vicuna_7b_v1
+        head=_RANK_LLM % "a numerical", tail=_RANK_LLM_TAIL % "[4] > [2]"
     ),
     "first": ListwisePrompt(  # castorini/first_mistral and rryisthebest/First_Model: the order is read at the "["
-        system=_RANK_LLM_SYSTEM, head=_RANK_LLM % "a alphabetical", tail=_RANK_LLM_TAIL % "[D] > [B]", prefill="[", labels="letters"
+        system=_RANK_LLM_SYSTEM, head=_RANK_LLM % "a alphabetical", tail=_RANK_LLM_TAIL % "[B] > [A]", prefill="[", labels="letters"
     ),
 }
 

@@ -9,6 +9,7 @@ from ragkit.errors import ContextOverflow
 from ragkit.rerankers.asking import FEWEST_WORDS, Asking, Question
 from ragkit.rerankers.plans import Group, drive
 from ragkit.rerankers.reorder import Ranking
+from ragkit.rerankers.scrub import first_words
 from ragkit.rerankers.stage import Candidates, LLMReranker
 from ragkit.rerankers.windows import Consistent, Full, Sliding, TopDown, Windows
 
@@ -69,7 +70,7 @@ class WindowReranker(LLMReranker):
 
         def fits(window: int) -> bool:
             longest = sorted(range(n), key=lambda i: len(candidates.texts[i]), reverse=True)[:window]
-            few = tuple(" ".join(candidates.texts[i].split(" ", FEWEST_WORDS)[:FEWEST_WORDS]) for i in longest)
+            few = tuple(first_words(candidates.texts[i], FEWEST_WORDS) for i in longest)
             question = self.question(asking, Candidates(candidates.query, candidates.instruction, few, ()), tuple(range(window)))
             try:
                 asking.fit(question)

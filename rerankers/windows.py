@@ -97,6 +97,8 @@ class TopDown:
         check_k(self.k, "k")
         if self.k >= self.window:
             raise InputError(f"k must be below the window, got {self.k} and {self.window}")
+        if self.budget is not None and self.budget < self.k:
+            raise InputError(f"the budget must be at least k, the places that are to be right, got {self.budget} and {self.k}")
 
     @property
     def largest(self) -> int | None:

@@ -139,12 +139,11 @@ def reranking() -> str:
         return "not measured\n"
     keys = [key.split(" nDCG@10 ") for key in found["quality"]]
     sets, labels = (list(dict.fromkeys(k[i] for k in keys)) for i in (0, 1))
-    rows = [("nDCG@10", *(s.removesuffix("-train100") for s in sets), "seconds", "calls", "passes", "prompt tokens", "written")]
+    rows = [("nDCG@10", *(s.removesuffix("-train100") for s in sets), "calls", "passes", "prompt tokens", "written")]
     for label in labels:
         cells = [found["quality"].get(f"{s} nDCG@10 {label}") for s in sets]
         cost = found["costs"].get(f"scifact {label}", {})
-        spent = [f"{cost['seconds']:.2f}"] if cost else [""]
-        spent += [f"{cost[k]:.1f}" if k in cost else "" for k in ("calls", "passes", "prompt_tokens", "generated_tokens")]
+        spent = [f"{cost[k]:.1f}" if k in cost else "" for k in ("calls", "passes", "prompt_tokens", "generated_tokens")]
         rows.append((label, *("" if c is None else f"{c:.3f}" for c in cells), *spent))
     return aligned(rows)
 
@@ -155,13 +154,26 @@ def windows() -> str:
     if not found["ratios"]:
         return "not measured\n"
     rows = [("100 candidates", "seconds", "passes", "prompt tokens", "written tokens")]
-    for name in ("sliding, single token", "sliding, generated", "full ranking, generated"):
+    for name in ("sliding, single token", "sliding, generated", "full, single token", "full, generated"):
         c = found["quality"][name]
         rows.append((name, f"{c['seconds']:.1f}", str(c["passes"]), str(c["prompt_tokens"]), str(c["generated_tokens"])))
     return f"{aligned(rows)}\n{aligned([('ratio', ''), *((n, f'{v:.3f}') for n, v in found['ratios'].items())])}"
 
 
+def listwise() -> str:
+    """A small language model's order of held-out windows before and after training."""
+    quality = record("train_listwise")["quality"]
+    rows = [("nDCG@10", "before", "after", "gain, 95 %", "windows better, worse")]
+    for name, found in quality.items():
+        low, high = found["gain's interval"]
+        better, worse = found["windows, better, worse"][1:]
+        means = (f"{found[key]:.4f}" for key in ("before", "after"))
+        rows.append((name.removeprefix("nDCG@10, "), *means, f"{found['gain']:+.4f} ({low:+.4f} to {high:+.4f})", f"{better}, {worse}"))
+    return aligned(rows) if quality else "not measured\n"
+
+
 TABLES = {
+    ("training-rerankers.md", "A single-token reranker, measured"): listwise,
     ("reranking.md", "Costs measured"): windows,
     ("reranking.md", "Quality measured"): reranking,
     ("training-rerankers.md", "A cross-encoder, measured"): cross_encoder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from ragkit import Collection, Document
 from ragkit.cli import main
 from ragkit.cli.search import read_history
 from ragkit.errors import InputError, ServerError
-from ragkit.generation import load
+from ragkit.generation.calling import CallableModel
+from ragkit.registry import BUILT_IN
 from tests.pipelines import stub_model as stub
 
 GASKET = "The outer gasket is replaced every 200 hours of running."
@@ -29,24 +29,29 @@ def made(tmp_path: Path) -> Path:
     return tmp_path / "c.rag"
 
 
-@pytest.fixture(autouse=True)
-def _models() -> Iterator[None]:
-    """Models by name, as if they had been loaded before."""
+def honest() -> CallableModel:
+    return stub.model(stub.honest)
 
-    def fails(prompt: stub.Prompt) -> str:
+
+def refuses() -> CallableModel:
+    return stub.model(stub.refuses)
+
+
+def fails() -> CallableModel:
+    def write(prompt: stub.Prompt) -> str:
         raise ServerError("the server at localhost:1 can't be reached; is it running?")
 
-    def colours(prompt: stub.Prompt) -> str:
-        return f"\x1b[2J\x1b]0;title\x07{GASKET} [1]"
+    return stub.model(write)
 
-    given = {
-        name: stub.model(b) for name, b in {"honest": stub.honest, "refuses": stub.refuses, "fails": fails, "colours": colours}.items()
-    }
-    keys = {(name, "[]"): model for name, model in given.items()}
-    load._loaded.update(keys)
-    yield
-    for key in keys:
-        load._loaded.pop(key)
+
+def colours() -> CallableModel:
+    return stub.saying(f"\x1b[2J\x1b]0;title\x07{GASKET} [1]")
+
+
+@pytest.fixture(autouse=True)
+def _models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models by name, as plug-ins register them."""
+    monkeypatch.setitem(BUILT_IN, "models", {make.__name__: f"{__name__}:{make.__name__}" for make in (honest, refuses, fails, colours)})
 
 
 def ask(*args: object, **kwargs: Any) -> Result:
@@ -88,6 +93,28 @@ def test_a_terminal_streams_unless_told_otherwise(made: Path, monkeypatch: pytes
 def test_a_terminal_is_not_steered(made: Path) -> None:
     for options in (("--stream",), ("--no-stream",), ("--json",)):
         assert not set("\x1b\x07") & set(ask(made, QUESTION, "--model", "colours", *options).stdout)
+
+
+def test_a_document_does_not_steer_a_terminal(tmp_path: Path) -> None:
+    """Whatever a command prints for people; in JSON the characters stand as escapes, and none is lost."""
+    evil = GASKET.replace(" ", "\x1b\x07\x9b\u202e\x7f ")
+    Collection.create(tmp_path / "c.rag").add(
+        [Document(evil, id="a\x1b[2Jb.txt", title="t\x07"), Document("The boiler is checked in spring.", id="boiler.txt")]
+    )
+    for words in (["ask", QUESTION], ["ask", QUESTION, "--model", "honest", "--stream"], ["search", "gasket"], ["get", "a\x1b[2Jb.txt"]):
+        command, *rest = words
+        said = CliRunner().invoke(main, [command, str(tmp_path / "c.rag"), *rest])
+        assert said.exit_code == 0
+        assert GASKET in said.stdout
+        assert not set("\x1b\x07\x9b\u202e\x7f") & set(said.output)
+    for command, rest in (("search", "gasket"), ("get", "a\x1b[2Jb.txt")):
+        told = CliRunner().invoke(main, [command, str(tmp_path / "c.rag"), rest, "--json"]).stdout
+        assert not set("\x1b\x07\x9b\u202e\x7f") & set(told)
+        found = json.loads(told)
+        assert (found["hits"][0] if command == "search" else found)["text"] == evil
+    missing = CliRunner().invoke(main, ["get", str(tmp_path / "c.rag"), "\x1b[2Jx"])
+    assert missing.exit_code == 1
+    assert "\x1b" not in missing.output
 
 
 def test_not_found_is_a_success(made: Path) -> None:

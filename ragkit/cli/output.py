@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -18,10 +19,22 @@ if TYPE_CHECKING:
     from ragkit.collection import Collection, SyncReport
 
 _SHOWN = 10
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what a terminal would obey
 
 
 def emit(data: Any, text: str, as_json: bool) -> None:
-    click.echo(json.dumps(_finite(data), ensure_ascii=False, allow_nan=False) if as_json else text)
+    """One JSON document, or a text for people."""
+    click.echo(_UNSAFE.sub(_escaped, json.dumps(_finite(data), ensure_ascii=False, allow_nan=False)) if as_json else shown(text))
+
+
+def shown(text: str) -> str:
+    """A text as people see it on a terminal: without what would steer that, for it may quote a document."""
+    return _UNSAFE.sub("", text)
+
+
+def _escaped(m: re.Match[str]) -> str:
+    """The same character in JSON's own words, which leave some of them as they are."""
+    return f"\\u{ord(m[0]):04x}"
 
 
 def _finite(data: Any) -> Any:
@@ -34,7 +47,7 @@ def _finite(data: Any) -> Any:
 
 
 def notice(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(shown(text), err=True)
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ragkit.cli.output import emit, open_collection, told
+from ragkit.cli.output import emit, open_collection, shown, told
 from ragkit.errors import InputError
 
 if TYPE_CHECKING:
     from ragkit.generation.types import Message
-
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what a terminal would obey
 
 
 @click.command()
@@ -74,9 +71,9 @@ def ask(
 
     for event in opened.stream(question, k=k, where=where, using=using, model=model, history=said):
         if isinstance(event, Token):
-            click.secho(_UNSAFE.sub("", event.text), nl=False, dim=True)
+            click.secho(shown(event.text), nl=False, dim=True)
         elif isinstance(event, Done):
-            click.echo(f"\n\n{event.answer}")
+            emit(event.answer.to_dict(), f"\n\n{event.answer}", as_json)
 
 
 def read_history(path: Path) -> list[Message | tuple[str, str]]:

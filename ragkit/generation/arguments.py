@@ -42,6 +42,19 @@ def check_prompt(prompt: Prompt, position: int = 0) -> str | list[Message]:
     return turns
 
 
+def check_prompts(prompts: Sequence[Prompt]) -> list[str | list[Message]]:
+    """Each of a call's prompts as `check_prompt` gives it; raises InputError where a single prompt stands in place of a list.
+
+    >>> check_prompts("Why?")
+    Traceback (most recent call last):
+    ragkit.errors.InputError: prompts must be a list of prompts; put a single one into a list, got 'Why?'
+    """
+    given = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str | Message) else None
+    if given is None or (given and isinstance(given[0], Message)):
+        raise InputError(f"prompts must be a list of prompts; put a single one into a list, got {prompts!r:.80}")
+    return [check_prompt(p, i) for i, p in enumerate(given)]
+
+
 def is_begun(prompt: str | Sequence[Message]) -> bool:
     """True where the last turn is the assistant's: a beginning to go on from."""
     return not isinstance(prompt, str) and prompt[-1].role == "assistant"

@@ -14,7 +14,7 @@ import numpy as np
 
 from ragkit.chunking import count_tokens
 from ragkit.errors import InputError, ReplyError
-from ragkit.generation.arguments import check_prompt, check_sampling, check_spellings, is_begun, lacks
+from ragkit.generation.arguments import check_prompt, check_prompts, check_sampling, check_spellings, is_begun, lacks
 from ragkit.generation.stops import StopSearch
 from ragkit.generation.types import Completion, Message, Prompt, Scored, Stream
 from ragkit.generation.usage import Usage
@@ -81,7 +81,7 @@ class CallableModel:
         for feature, asked in (("constraint", constraint), ("schema", schema), ("logprobs", logprobs or None)):
             if asked is not None:
                 raise lacks(self.name, self.features, feature)
-        checked = [self._checked(p, i) for i, p in enumerate(prompts)]
+        checked = self._checked(prompts)
         settings = self._settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, stop=list(stop), seed=seed)
         return [self._read(prompt, settings, stop) for prompt in checked]
 
@@ -97,7 +97,7 @@ class CallableModel:
     ) -> Stream:
         """The same for one prompt, in the pieces that the function returns; closing the stream closes its iterator."""
         check_sampling(max_tokens, temperature, top_p, stop)
-        checked = self._checked(prompt, 0)
+        (checked,) = self._checked([prompt])
         settings = self._settings(max_tokens=max_tokens, temperature=temperature, top_p=top_p, stop=list(stop), seed=seed)
         whole: list[Completion] = []
         return Stream(self._write(checked, settings, stop, whole), lambda: whole[0])
@@ -106,7 +106,7 @@ class CallableModel:
         """(P, C) log-probabilities as the function `next_token` gives them; InputError for a candidate of which it gives no spelling."""
         if self._next_token is None:
             raise lacks(self.name, self.features, "next_token", "give next_token where the model is made")
-        checked, spellings = [self._checked(p, i) for i, p in enumerate(prompts)], check_spellings(candidates)
+        checked, spellings = self._checked(prompts), check_spellings(candidates)
         begun, every = time.perf_counter(), sorted({s for c in spellings for s in c})
         values = np.zeros((len(checked), len(spellings)), np.float32)
         for i, prompt in enumerate(checked):
@@ -127,9 +127,9 @@ class CallableModel:
         checked = check_prompt(prompt)
         return max(1, sum(count_tokens(t) for t in ([checked] if isinstance(checked, str) else [m.content for m in checked])))
 
-    def _checked(self, prompt: Prompt, position: int) -> str | list[Message]:
-        checked = check_prompt(prompt, position)
-        if is_begun(checked):
+    def _checked(self, prompts: Sequence[Prompt]) -> list[str | list[Message]]:
+        checked = check_prompts(prompts)
+        if any(map(is_begun, checked)):
             raise lacks(self.name, self.features, "prefill")
         return checked
 
@@ -181,7 +181,7 @@ def _named(function: Writer) -> set[str]:
 
 
 def _pieces(written: Any, name: str) -> Iterator[str]:
-    if not isinstance(written, str) and not isinstance(written, Iterable):
+    if isinstance(written, Mapping | Message) or not isinstance(written, Iterable):  # their names or roles are no pieces of text
         raise ReplyError(f"the function of {name} returned {type(written).__name__}; it must return text or pieces of text")
     for piece in (written,) if isinstance(written, str) else written:
         if not isinstance(piece, str):

@@ -72,23 +72,30 @@ class Stream(Iterator[str]):
     pieces: Iterator[str]
     finished: Callable[[], Completion]
     _ended: bool = field(default=False, init=False)
+    _broken: bool = field(default=False, init=False)
 
     def __next__(self) -> str:
         try:
             return next(self.pieces)
-        except StopIteration:
-            self._ended = True
+        except StopIteration:  # after a failure or `close` as well, and then nothing is whole
+            self._ended = not self._broken
+            raise
+        except BaseException:
+            self._broken = True
             raise
 
     @property
     def completion(self) -> Completion:
-        """The whole, once the pieces have ended; raises GenerationError before."""
+        """The whole, once the pieces have ended; raises GenerationError before, and where they failed or were closed."""
+        if self._broken:
+            raise GenerationError("the text was broken off, by a failure or by close; ask for it again")
         if not self._ended:
             raise GenerationError("the text is still being written; read the stream to its end before you ask for its completion")
         return self.finished()
 
     def close(self) -> None:
-        """Stop writing; what was written so far is lost."""
+        """Stop writing; what was written so far is lost, unless it had ended."""
+        self._broken = not self._ended
         close = getattr(self.pieces, "close", None)
         if close is not None:
             close()

@@ -43,21 +43,25 @@ class Checkpoint:
     notes: Mapping[str, Any]
 
 
-def prepare(output: Path, training: str, resume: bool) -> bool:
+def prepare(output: Path, base: Path, training: str, resume: bool) -> bool:
     """Make the output folder ready for a training; whether it holds that training's finished model already.
 
+    base      folder of the model that the training starts from
     training  digest of all that decides the result
-    raises    InputError where the folder holds something else
+    raises    InputError where the folder holds the base or something else; another training that has no checkpoint yet gives way
     """
+    if base.resolve().is_relative_to(output.resolve()):
+        raise InputError(f"the base {base} lies in the output {output}, which is written over; name another folder for the output")
     record = _read(output / RECORD)
     if record is not None and resume:
-        if record["training"] != training:
+        if record["training"] == training:
+            return bool(record["finished"])
+        if record["finished"] or any((output / "checkpoints").glob("*-*")):  # step-N, or checkpoint-N of a trainer
             raise InputError(
                 f"{output} holds a training of another base, other examples or settings; name another folder, or give resume=False to "
                 "start over in it"
             )
-        return bool(record["finished"])
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
         if record is None:
             raise InputError(f"{output} holds something that is no training of a reranker; name a new or empty folder")
         shutil.rmtree(output)

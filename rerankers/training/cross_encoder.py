@@ -24,7 +24,7 @@ from ragkit.encoders.transformer import quiet_transformers
 from ragkit.errors import InputError, UnknownNameError
 from ragkit.progress import Progress, Tracker, track
 from ragkit.registry import need
-from ragkit.rerankers.cross_encoder import MATCHING, cut_queries, has_linear_head
+from ragkit.rerankers.cross_encoder import MATCHING, cut_queries, has_linear_head, reading
 from ragkit.rerankers.training.checkpoint import finish, prepare
 from ragkit.rerankers.training.examples import Example
 from ragkit.stage import check_k
@@ -91,7 +91,7 @@ def train_cross_encoder(
     resume             a finished training of the same base, examples and settings is returned as it is, one that was cut off goes
                        on from its last whole checkpoint; False starts over
     raises             InputError for settings out of range, a base that can't be scored with one number, or an output that holds
-                       another training; MissingDependencyError where a package is missing; Cancelled by the progress callback
+                       the base or another training; MissingDependencyError where a package is missing; Cancelled by the progress callback
 
     On one machine with one number of threads the same arguments give the same weights, also after a resumption.
     """
@@ -116,7 +116,7 @@ def train_cross_encoder(
         content_of(folder), epochs, learning_rate, warmup, max_length, batch_size, loss, head, freeze_embeddings, precision, seed
     )
     target = Path(output)
-    if prepare(target, _digest(settings, examples), resume):
+    if prepare(target, folder, _digest(settings, examples), resume):
         return target
     with _own_random_state(), quiet_transformers():
         _train(folder, examples, target, settings, device, checkpoint_every, progress)
@@ -191,16 +191,11 @@ def _train(
 def new_cross_encoder(folder: Path, max_length: int, device: str, head: str) -> Any:
     """The cross-encoder of a folder, with a fresh head where it has none; passages alone are truncated."""
     library = need("sentence_transformers", extra="train", why=_WHY)
-    try:
+    with reading(folder, "model that a cross-encoder can start from"):
         if (folder / MATCHING).is_dir() or (head == "matching" and not has_linear_head(folder)):
             model = _with_matching_head(library, folder, max_length, device)
         else:
             model = library.CrossEncoder(str(folder), num_labels=1, max_length=max_length, device=device, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as exc:
-        if isinstance(exc, InputError):
-            raise
-        told = str(exc).strip().partition("\n")[0]
-        raise InputError(f"{folder} holds no model that a cross-encoder can start from ({told})") from exc
     model[0].processing_kwargs = {**model[0].processing_kwargs, "text": {"truncation": "only_second"}}
     return model
 

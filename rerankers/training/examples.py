@@ -12,6 +12,7 @@ import numpy as np
 
 from ragkit.errors import InputError
 from ragkit.rerankers.passages import passage_text
+from ragkit.rerankers.prompts import with_instruction
 from ragkit.run import Run
 from ragkit.stage import check_k
 from ragkit.types import Passage
@@ -19,7 +20,7 @@ from ragkit.types import Passage
 
 @dataclass(frozen=True)
 class Example:
-    """One query with the passages that a reranker should order, relevant ones first.
+    """One query, its instruction after it, with the passages that a reranker should order, relevant ones first.
 
     labels  one a passage: its grade; 0 for a negative
     """
@@ -79,7 +80,7 @@ def mine(
             chosen = [others[i] for i in np.sort(drawn)]
         labels = [*(grades[d] for d in positives), *(0 for _ in chosen)]
         texts = _texts(query.text, [*positives.values(), *chosen], len(positives), cut_query)
-        examples.append(Example(query.text, tuple(texts), tuple(labels)))
+        examples.append(Example(with_instruction(query.text, query.instruction), tuple(texts), tuple(labels)))
     if not examples:
         raise InputError(
             f"none of the {len(run)} queries of the run has a relevant passage: the qrels of {len(qrels)} queries and the run must "

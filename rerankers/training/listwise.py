@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -50,7 +50,7 @@ _WHY = "training a listwise reranker"
 
 @dataclass(frozen=True)
 class OrderedExample:
-    """One query with passages in a teacher's order.
+    """One query, its instruction after it, with passages in a teacher's order.
 
     texts  at least two, the best first
     ranks  the teacher's rank of each, from 0, never falling; equal ones are undecided. () stands for 0, 1, 2, …
@@ -97,10 +97,10 @@ def examples_from(
     found: list[tuple[str, list[str], list[int]]] = []
     if isinstance(teacher, Run):
         run.same_source(teacher)
-        for q, (query, hits) in enumerate(zip(run.queries, candidates_of(run.cut(window)), strict=True)):
+        for q, hits in enumerate(candidates_of(run.cut(window))):
             places = {row: place for place, row in enumerate(teacher.rows[teacher.hits_of(q)].tolist())}
             at = [places.get(row, len(places)) for row in run.rows[run.hits_of(q)][:window].tolist()]
-            found.append((query.text, list(hits.texts), at))
+            found.append((hits.asked, list(hits.texts), at))
     else:
         for made in mine(run, teacher, negatives=window - 1, among=among, known=known, seed=seed):
             found.append((made.query, list(made.passages), [-label for label in made.labels]))
@@ -250,8 +250,8 @@ def train_listwise(
     resume            a finished training of the same base, examples and settings is returned as it is, one that was cut off goes
                       on from its last whole checkpoint; False starts over
     raises            InputError for settings out of range, a base that is no causal model or spells an identifier of "first" in
-                      several tokens, a loss that is no number, or an output that holds something else; ContextOverflow for examples
-                      that can't be made to fit; MissingDependencyError; Cancelled by the progress callback
+                      several tokens, a loss that is no number, or an output that holds the base or something else; ContextOverflow for
+                      examples that can't be made to fit; MissingDependencyError; Cancelled by the progress callback
     source            Reddy et al., FIRST, EMNLP 2024; Liu et al. 2024; Jain et al., NEFTune, ICLR 2024
 
     An example's loss is the mean over its tokens; a step's is the mean over its examples. On one machine with one number
@@ -267,10 +267,8 @@ def train_listwise(
     check_k(checkpoint_every, "checkpoint_every")
     if not examples:
         raise InputError("there is nothing to train on: give the examples that ragkit.rerankers.training.examples_from makes")
-    if folder.is_relative_to(target.resolve()):
-        raise InputError(f"the base {base!r} lies in the output {target}, which is written over; name another folder")
     content = json.dumps([asdict(settings), [asdict(e) for e in examples]])
-    if checkpoint.prepare(target, sha256(content.encode()).hexdigest()[:16], resume):
+    if checkpoint.prepare(target, folder, sha256(content.encode()).hexdigest()[:16], resume):
         return target
     model = load_transformers(str(folder), device=device, dtype="float32")
     if not isinstance(model, TransformersModel):
@@ -319,6 +317,7 @@ class _Training:
         reranker = SingleToken if settings.loss == "first" else Listwise
         self.reranker = reranker(made, prompt=settings.prompt, max_words=settings.max_words)
         self.asking = Asking(made, "raise")
+        self.continuing = cache(made.tokens.continuing)  # the same few pieces make up every answer
         self.candidates = [candidates_of(Run.from_texts(e.query, e.texts))[0] for e in examples]
         self.steps = -(-len(examples) // (settings.batch_size * settings.accumulate))
         self.names = labels_of(settings.prompt.labels, max(len(e.texts) for e in examples))
@@ -358,10 +357,10 @@ class _Training:
         before = "[".removeprefix(self.settings.prompt.prefill)
         tokens: list[tuple[int, int]] = []
         for name, rank in zip(names, ranks, strict=True):
-            tokens += [(t, -1) for t in (self.made.tokens.continuing(before) if before else ())]
-            tokens += [(t, rank) for t in self.made.tokens.continuing(name)]
+            tokens += [(t, -1) for t in (self.continuing(before) if before else ())]
+            tokens += [(t, rank) for t in self.continuing(name)]
             before = f"]{self.settings.prompt.separator}["
-        tokens += [(t, -1) for t in self.made.tokens.continuing("]")]
+        tokens += [(t, -1) for t in self.continuing("]")]
         tokens += [(t, -1) for t in sorted(self.made.ends)[:1]]
         return [t for t, _ in tokens], [rank for _, rank in tokens]
 

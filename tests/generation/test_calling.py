@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragkit.errors import GenerationError, InputError, ReplyError
-from ragkit.generation import Choices, Message, llm
+from ragkit.generation import Choices, Message, Stream, llm
 from ragkit.generation.calling import CallableModel
 
 TEXT = "One two three. Four five six."
@@ -114,10 +114,57 @@ def test_errors_of_the_function_come_through_and_it_is_called_once() -> None:
     assert calls == ["a", "a"]
 
 
-@pytest.mark.parametrize(("returned", "sentence"), [(None, "returned NoneType"), (7, "returned int"), ([b"x"], "a piece that is bytes")])
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        (None, "returned NoneType"),
+        (7, "returned int"),
+        ({"text": "hi"}, "returned dict"),
+        (Message("assistant", "hi"), "returned Message"),
+        ([b"x"], "gave a piece that is bytes"),
+    ],
+)
 def test_what_is_not_text_is_refused(returned: Any, sentence: str) -> None:
-    with pytest.raises(ReplyError, match=f"the function of f (returned|gave) .*{sentence.split()[-1]}"):
+    with pytest.raises(ReplyError, match=f"the function of f {sentence}; .* must"):
         CallableModel(lambda p: returned, name="f").generate(["p"])
+
+
+def test_a_single_prompt_in_place_of_a_list_is_refused() -> None:
+    calls: list[Any] = []
+    model = CallableModel(calls.append, name="f", next_token=lambda prompt, spellings: calls.append(prompt) or {})  # type: ignore
+    for single in ("Why?", Message("user", "Why?"), [Message("user", "Why?")], 7):
+        for ask in (model.generate, lambda p: model.next_token_logprobs(p, [("A",)])):
+            with pytest.raises(InputError, match="must be a list of prompts; put a single one into a list, got"):
+                ask(single)  # type: ignore[operator]
+    assert calls == []
+
+
+def test_a_stream_that_failed_or_was_closed_has_no_completion() -> None:
+    def dies(prompt: str) -> Iterator[str]:
+        yield "one"
+        raise ConnectionError("mine")
+
+    def broken_off(stream: Stream) -> None:
+        for _ in range(2):
+            assert next(stream, None) is None
+            with pytest.raises(GenerationError, match="was broken off, by a failure or by close; ask for it again"):
+                _ = stream.completion
+
+    stream = CallableModel(dies, name="f").stream("p")
+    with pytest.raises(ConnectionError, match="mine"):
+        list(stream)
+    broken_off(stream)
+    for begun in (False, True):
+        stream = CallableModel(lambda p: iter(["one", "two"]), name="f").stream("p")
+        if begun:
+            assert next(stream) == "one"
+        stream.close()
+        broken_off(stream)
+    whole = CallableModel(lambda p: "one", name="f").stream("p")
+    assert list(whole) == ["one"]
+    whole.close()  # after the end it takes nothing away
+    assert list(whole) == []
+    assert whole.completion.text == "one"
 
 
 def test_log_probabilities_of_the_next_token() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from ragkit.errors import GenerationError, InputError
 from ragkit.generation import Choices, Completion, Message, Permutation, Prompt, Scored, Stream, TokenLogprob, Usage, llm
-from ragkit.generation.arguments import FEATURES, check_prompt, check_sampling, check_spellings, is_begun
+from ragkit.generation.arguments import FEATURES, check_prompt, check_prompts, check_sampling, check_spellings, is_begun
 from ragkit.generation.calling import CallableModel
 from ragkit.generation.server.openai_model import OpenAIModel
 from ragkit.protocols import LanguageModel
@@ -58,7 +58,7 @@ class Toy:
         return made
 
     def generate(self, prompts: Sequence[Prompt], **settings: Any) -> list[Completion]:
-        return [self._one(p, **settings) for p in prompts]
+        return [self._one(p, **settings) for p in check_prompts(prompts)]
 
     def _one(
         self,
@@ -98,12 +98,12 @@ class Toy:
 
     def next_token_logprobs(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scored:
         spellings = check_spellings(candidates)
-        rows = [dict(zip(map(spelled, WORDS), self._row(self._text(p)), strict=True)) for p in prompts]
+        rows = [dict(zip(map(spelled, WORDS), self._row(self._text(p)), strict=True)) for p in check_prompts(prompts)]
         values = [[max(row.get(s, -math.inf) for s in c) for c in spellings] for row in rows]
         return Scored(np.array(values, np.float32).reshape(len(prompts), len(spellings)), Usage(calls=len(prompts)))
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
-        if len(prompts) != len(continuations):
+        if len(check_prompts(prompts)) != len(continuations):
             raise InputError("one each")
         values = [[self._row(self._text(p) + c).mean()] for p, c in zip(prompts, continuations, strict=True)]
         return Scored(np.array(values, np.float32).reshape(-1, 1), Usage(calls=len(prompts)))
@@ -116,8 +116,9 @@ class Lists(Toy):
     """A constraint for each prompt, as the protocol allows."""
 
     def generate(self, prompts: Sequence[Prompt], *, constraint: Any = None, **settings: Any) -> list[Completion]:
-        each = constraint if isinstance(constraint, list) else [constraint] * len(prompts)
-        return [self._one(p, constraint=c, **settings) for p, c in zip(prompts, each, strict=True)]
+        checked = check_prompts(prompts)
+        each = constraint if isinstance(constraint, list) else [constraint] * len(checked)
+        return [self._one(p, constraint=c, **settings) for p, c in zip(checked, each, strict=True)]
 
 
 class Plain(Lists):
@@ -237,6 +238,16 @@ def unlimited(self: Lists, prompts: Sequence[Prompt], **settings: Any) -> list[C
 
 def by_limit(self: Lists, prompts: Sequence[Prompt], **settings: Any) -> list[Completion]:
     return Lists.generate(self, [f"{p} {settings['max_tokens']}" for p in prompts], **settings)
+
+
+def cut_at_4(self: Lists, prompts: Sequence[Prompt], **settings: Any) -> list[Completion]:
+    made = Lists.generate(self, prompts, **settings)
+    return [replace(c, finish="stop") for c in made] if settings.get("max_tokens") == 4 else made
+
+
+def letters(method: str) -> dict[str, Any]:
+    """A text where a list of prompts is wanted is taken letter by letter."""
+    return {method: lambda self, prompts, *others, **settings: getattr(Lists, method)(self, list(prompts), *others, **settings)}
 
 
 def any_top_p(self: Lists, prompts: Sequence[Prompt], **settings: Any) -> list[Completion]:
@@ -409,7 +420,12 @@ PROMISES: list[tuple[str, Callable[[], Any], str]] = [
     (
         "cut without saying",
         lambda: broken(generate=changing(finish="stop")),
-        'must end with finish "length"',
+        'cut by max_tokens=1 must end with finish "length"',
+    ),
+    ("cut at four without saying", lambda: broken(generate=cut_at_4), 'cut by max_tokens=4 must end with finish "length", got \'stop\''),
+    *(
+        (f"letters to {method}", lambda method=method: broken(**letters(method)), "one text in place of a list of prompts must raise")
+        for method in ("generate", "next_token_logprobs", "continuation_logprobs")
     ),
     ("settings", lambda: broken(generate=any_top_p), "'top_p': 0.0} must raise InputError"),
     ("stop", lambda: broken(generate=unstopped), "stands in the text"),

@@ -22,6 +22,7 @@ from ragkit.errors import ContextOverflow, GenerationError, InputError, OfflineE
 from ragkit.generation import Choices, Message, llm
 from ragkit.generation.server import replies
 from ragkit.generation.server import retry as retries_of
+from ragkit.generation.server.errors import Where
 from ragkit.generation.server.openai_model import OpenAIModel
 from tests.generation import faults
 from tests.generation.faults import Fault, FaultProxy
@@ -138,11 +139,35 @@ TOO_LONG = (
         (faults.status(400, {"error": {"message": "no", "code": "context_length_exceeded"}}), ContextOverflow, "prompt 0 is longer"),
         (faults.status(400, {"error": {"message": "max_tokens is too large"}}), ServerError, "max_tokens is too large"),
         (quota, ServerError, "no quota left"),
-        (faults.page("<!DOCTYPE html><title>Login</title><p>Please log in"), ReplyError, "HTML page, not JSON: 'Login Please log in'"),
-        (faults.page('{"choices": [', "application/json"), ReplyError, "not JSON"),
-        (faults.page("[1, 2]", "application/json"), ReplyError, "JSON of another form"),
+        (
+            faults.page("<!DOCTYPE html><title>Login</title><p>Please log in, sk-secret"),
+            ReplyError,
+            r"HTML page, not JSON: 'Login .*, \*\*\*'",
+        ),
+        (faults.page('{"choices": ["sk-secret', "application/json"), ReplyError, r"not JSON: '{\"choices\": \[\"\*\*\*'"),
+        (faults.page('["sk-secret", 2]', "application/json"), ReplyError, r"JSON of another form: '\[\"\*\*\*\", 2\]'"),
         (faults.page("", "text/plain"), ReplyError, "replied with nothing"),
         (faults.page('{"error": {"message": "out of memory"}}', "application/json"), ReplyError, "out of memory"),
+        (
+            faults.page('{"error": {"message": "Incorrect API key provided: sk-secret"}}', "application/json"),
+            ReplyError,
+            r"Incorrect API key provided: \*\*\*",
+        ),
+        *(  # cut short within the key
+            (faults.page(body, kind), ReplyError, said)
+            for body, kind, said in [
+                ("x" * 290 + "sk-secret" + "x" * 20, "text/plain", r"x\*\*\*xx+\.\.\.'"),
+                ('["' + "x" * 113 + 'sk-secret"]', "application/json", r"x\*\*\*"),
+                ('{"error": "' + "x" * 290 + 'sk-secret, again sk-secret"}', "application/json", r"x\*\*\*,"),
+            ]
+        ),
+        (faults.status(400, {"error": {"message": "x" * 290 + "sk-secret, again sk-secret"}}), ServerError, r"x\*\*\*,"),
+        (faults.page('{"sk-secret": 1}', "application/json"), ReplyError, r"returned no choices; the reply holds \['\*\*\*'\]"),
+        (
+            faults.edited(lambda _, reply: with_choice(reply, message={"content": None}, finish_reason="sk-secret")),
+            ReplyError,
+            r"returned no text \(finish_reason '\*\*\*'\)",
+        ),
         (faults.edited(lambda _, reply: reply | {"choices": []}), ReplyError, "returned no choices"),
         (faults.edited(lambda _, reply: {k: v for k, v in reply.items() if k != "choices"}), ReplyError, "returned no choices"),
         (faults.edited(lambda _, reply: with_choice(reply, message={"content": None})), ReplyError, "returned no text"),
@@ -159,7 +184,7 @@ def test_what_can_not_pass_is_told_at_once(make: Make, proxy: FaultProxy, fault:
     with pytest.raises(GenerationError, match=sentence) as error:
         make().generate([PROMPT], max_tokens=2)
     assert type(error.value) is kind
-    assert "sk-secret" not in "".join(traceback.format_exception(error.value))
+    assert "sk-s" not in "".join(traceback.format_exception(error.value))
     assert len(proxy.requests) == 1
     if "3019" in str(error.value):
         assert isinstance(error.value, ContextOverflow)
@@ -282,18 +307,19 @@ json_values = st.recursive(
 @given(st.fixed_dictionaries({"choices": st.just([]) | st.lists(json_values, max_size=2) | json_values, "usage": json_values}))
 def test_any_reply_is_read_or_refused(reply: dict[str, Any]) -> None:
     """Whatever JSON a server sends: a value of the right kind, or ReplyError."""
-    assert replies.parsed(json.dumps(reply), "s").keys() == {"choices", "usage"}
+    where = Where("s", "m", 1.0, str)
+    assert replies.parsed(json.dumps(reply), where).keys() == {"choices", "usage"}
     assert all(n is None or n >= 0 for n in replies.counted(reply))
     text, reason = replies.piece_of(reply)
     assert isinstance(text, str)
     assert reason is None or isinstance(reason, str)
     with contextlib.suppress(ReplyError):
-        choice = replies.choice_of(reply, "s")
+        choice = replies.choice_of(reply, where)
         for read in (
-            lambda: replies.text_of(choice, "s"),
-            lambda: replies.written_logprobs(choice, "s"),
-            lambda: replies.next_logprobs(choice, "s"),
-            lambda: replies.echoed_mean(choice, "a", "b", "s"),
+            lambda: replies.text_of(choice, where),
+            lambda: replies.written_logprobs(choice, where),
+            lambda: replies.next_logprobs(choice, where),
+            lambda: replies.echoed_mean(choice, "a", "b", where),
         ):
             with contextlib.suppress(ReplyError):
                 read()
@@ -311,7 +337,8 @@ def test_a_stream_that_is_cut_raises(make: Make, proxy: FaultProxy, api: str, mi
         got.extend(stream)
     assert got == whole[: 3 if api == "chat" else 4]  # the chat API's first event names the role alone
     assert f"broke off after {len(''.join(got))} characters" in str(error.value)
-    with pytest.raises(GenerationError, match="still being written"):
+    assert next(stream, None) is None
+    with pytest.raises(GenerationError, match="was broken off"):
         _ = stream.completion
     assert len(proxy.requests) == 2  # what has begun is not sent again
 
@@ -331,7 +358,9 @@ def test_a_stream_is_sent_again_until_it_is_answered(make: Make, proxy: FaultPro
     [
         (faults.page("<html>Login</html>"), ReplyError, "HTML page, not a stream"),
         (faults.page("data: {\n\n", "text/event-stream"), ReplyError, "not JSON, after 0 characters"),
-        (faults.page("data: [1]\n\n", "text/event-stream"), ReplyError, "event of another form"),
+        (faults.page('data: ["sk-secret"]\n\n', "text/event-stream"), ReplyError, r"event of another form: \['\*\*\*'\]"),
+        (faults.page('data: ["' + "x" * 113 + 'sk-secret"]\n\n', "text/event-stream"), ReplyError, r"event of another form: .*x\*\*\*"),
+        (faults.page('data: {"error": "sk-secret: no"}\n\n', "text/event-stream"), ServerError, r"broke off after 0 .*\*\*\*: no"),
         (faults.page('data: {"error": "the worker died"}\n\n', "text/event-stream"), ServerError, "broke off after 0 .*the worker died"),
         (faults.status(400, {"error": {"message": TOO_LONG}}), ContextOverflow, "the prompt is longer"),
     ],
@@ -341,6 +370,7 @@ def test_a_stream_of_something_else_raises(make: Make, proxy: FaultProxy, fault:
     with pytest.raises(GenerationError, match=sentence) as error:
         list(make().stream(PROMPT))
     assert type(error.value) is kind
+    assert "sk-s" not in "".join(traceback.format_exception(error.value))
 
 
 def test_closing_a_stream_closes_the_connection(make: Make, proxy: FaultProxy) -> None:
@@ -523,6 +553,11 @@ def test_wrong_calls() -> None:
             model.generate(["x", prompt])  # type: ignore[list-item]
     with pytest.raises(InputError, match="stop must be a list of texts"):
         model.generate(["x"], stop="END")
+    told = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", api="completions")
+    for single in ("Why?", Message("user", "x"), [Message("user", "x")], 3):
+        for ask in (told.generate, lambda p: told.next_token_logprobs(p, [["A"]]), lambda p: told.continuation_logprobs(p, [" y"] * 4)):
+            with pytest.raises(InputError, match="must be a list of prompts; put a single one into a list"):
+                ask(single)  # type: ignore[operator]
     with pytest.raises(InputError, match="'constraint'"):
         model.generate(["x"], constraint=Choices(("a",)))
     with pytest.raises(InputError, match="'seed'"):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragkit.errors import ContextOverflow
 from ragkit.generation.local.batches import plan
 from ragkit.generation.local.growing import GrowingLayer
 from ragkit.generation.local.prefix import SHORTEST, common_prefix
@@ -109,9 +110,24 @@ def test_what_is_kept_is_bounded_and_can_be_nothing() -> None:
     assert model._kept._kept is not None
     assert len(model._kept._kept) == 64
     assert model.next_token_logprobs(PROMPTS[:1], CANDIDATES).usage.cached_tokens == 64
+    _held_alone(model)
+    for prompts, reserve in ((PROMPTS, 1), (PROMPTS[:1], 200)):  # room for what is written is not kept either
+        full = made()
+        full.generate(prompts, max_tokens=reserve)
+        _held_alone(full)
     none = made(prefix_cache=0)
     assert [none.next_token_logprobs(PROMPTS, CANDIDATES).usage.cached_tokens for _ in range(2)] == [0, 0]
     assert none._kept._kept is None
+
+
+def _held_alone(model: TransformersModel) -> None:
+    """What is kept holds the memory of its own tokens: a view would keep all of the buffer that it is a view of."""
+    kept = model._kept._kept
+    assert kept is not None
+    assert kept.ids.base is None
+    for values in (v for layer in kept.layers for v in layer):
+        assert values.shape[2] == len(kept)
+        assert values.untyped_storage().nbytes() == values.numel() * values.element_size()
 
 
 def test_a_short_beginning_is_not_worth_a_pass() -> None:
@@ -131,17 +147,39 @@ def test_windows_share_nothing_and_stay_right(attention: str) -> None:
         assert row[0] == pytest.approx(float(next_logprobs(model.net.model, model.encode(prompt))[-1, token]), abs=1e-4)
 
 
+LONGROPE = {"rope_type": "longrope", "original_max_position_embeddings": 64, "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0]}
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0}
+
+
+def turning(rope: dict[str, Any], positions: int) -> TransformersModel:
+    model, tokenizer = qwen2(rope_parameters={**rope, "rope_theta": 10000.0}, max_position_embeddings=positions)
+    return TransformersModel(model, tokenizer, name="turning", context=512)
+
+
 def test_angles_that_move_with_the_length_are_computed_alone() -> None:
-    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    model, tokenizer = qwen2(rope_parameters=rope, max_position_embeddings=64)
-    moving = TransformersModel(model, tokenizer, name="moving", context=None)
-    moving.context = 512
-    together = moving.next_token_logprobs(PROMPTS, CANDIDATES)
-    assert together.usage.passes == len(PROMPTS)
-    fresh = TransformersModel(*qwen2(rope_parameters=rope, max_position_embeddings=64), name="moving")
-    fresh.context = 512
-    alone = [fresh.next_token_logprobs([p], CANDIDATES).logprobs[0] for p in PROMPTS]
-    assert np.isfinite(alone).all()
+    """Prompts on both sides of the length from which angles move, longest first: neither a neighbour nor a pass before moves a score."""
+    model = turning(LONGROPE, 512)
+    prompts = [*PROMPTS, *TAILS]
+    assert len({model.count_tokens(p) > 64 for p in prompts}) == 2
+    together = model.next_token_logprobs(prompts, CANDIDATES)
+    assert together.usage.passes == len(prompts)
+    alone = np.concatenate([turning(LONGROPE, 512).next_token_logprobs([p], CANDIDATES).logprobs for p in prompts])
+    np.testing.assert_allclose(together.logprobs, alone, atol=1e-4)
+
+
+def test_a_model_whose_angles_grow_reads_no_more_than_it_was_made_for() -> None:
+    """The library keeps the angles of the longest text that it saw: beyond the original length a score would depend on the texts before."""
+    model = turning(DYNAMIC, 64)
+    assert model.context == 64
+    with pytest.raises(ContextOverflow, match=r"prompt 1 has .* tokens, but 'turning' reads and writes at most 64"):
+        model.next_token_logprobs(["The pump", HEAD], CANDIDATES)
+    with pytest.raises(ContextOverflow, match=r"prompt 0 .* and 63 more are to be written"):
+        model.generate(["The pump"], max_tokens=63)
+    prompts = [" ".join(["A"] * 64), *TAILS[:2]]
+    assert model.count_tokens(prompts[0]) == 64
+    together = model.next_token_logprobs(prompts, CANDIDATES).logprobs
+    alone = np.concatenate([turning(DYNAMIC, 64).next_token_logprobs([p], CANDIDATES).logprobs for p in prompts])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=5))

@@ -103,6 +103,39 @@ def test_what_it_can_not_do_is_refused() -> None:
         model.generate(PROMPTS[:1], schema={"type": "boolean"})
 
 
+def test_what_is_written_has_its_own_limit_and_sentence() -> None:
+    small = Seq2SeqModel(*t5(), name="tiny-t5", context=20)
+    with pytest.raises(InputError, match="max_tokens is 50, but 'tiny-t5' writes at most 20 tokens; ask for fewer"):
+        small.generate(["I"], max_tokens=50)
+    with pytest.raises(InputError, match="max_tokens is 21"):
+        small.stream("I", max_tokens=21)
+    assert small.generate([" ".join(["I"] * 19)], max_tokens=20)[0].usage.generated_tokens == 20  # a full prompt takes nothing from it
+    with pytest.raises(ContextOverflow, match="prompt 1 has 21 tokens, but") as error:
+        small.generate(["I", " ".join(["I"] * 20)], max_tokens=1)
+    assert (error.value.tokens, error.value.limit) == (21, 20)
+    assert small.continuation_logprobs(["I"], [" ".join(["yes"] * 20)]).logprobs.shape == (1, 1)
+    with pytest.raises(ContextOverflow, match="continuation 1 has 21 tokens, but 'tiny-t5' writes at most 20; shorten it") as error:
+        small.continuation_logprobs(["I", "I"], ["yes", " ".join(["yes"] * 21)])
+    assert (error.value.tokens, error.value.limit) == (21, 20)
+
+
+def test_logits_of_continuations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, texts = made(), [" ".join(["yes"] * 20), "The pump has two gaskets", "I", "no", "yes"]
+    wanted = model.continuation_logprobs(["I"] * 5, texts).logprobs
+    shapes: list[tuple[int, ...]] = []
+    model.model.register_forward_pre_hook(lambda _, __, given: shapes.append(tuple(given["decoder_input_ids"].shape)), with_kwargs=True)
+    width = model.model.get_input_embeddings().weight.shape[0]
+    monkeypatch.setattr("ragkit.generation.local.batches.SCORES", 45 * width, raising=False)  # two rows of the longest, 20 tokens
+    np.testing.assert_allclose(model.continuation_logprobs(["I"] * 5, texts).logprobs, wanted, atol=1e-4)
+    assert [rows for rows, _ in shapes] == [2, 2, 1]
+    assert all(rows * positions <= 45 for rows, positions in shapes)
+
+
+def test_another_template_is_another_model() -> None:
+    templates = [None, "{{ messages[0]['content'] }}", "Q: {{ messages[0]['content'] }}"]
+    assert len({Seq2SeqModel(*t5(), name="tiny-t5", fingerprint="files", chat_template=t).fingerprint for t in templates}) == 3
+
+
 def test_it_keeps_the_promises_of_a_language_model() -> None:
     check_language_model(made())
 

@@ -291,6 +291,34 @@ def test_where_a_template_knows_no_system_it_is_the_users() -> None:
         model.encode([Message("system", "You rank.")])
 
 
+USERS_ALONE = "{% for m in messages %}{% if m['role'] == 'user' %}<{{ m['content'] }}>{% endif %}{% endfor %}"
+
+
+def test_a_turn_that_a_template_leaves_out_is_not_lost() -> None:
+    model = TransformersModel(*gpt2(), name="gpt2", chat_template=USERS_ALONE)
+    told = model.encode([Message("system", "RULES"), Message("user", "Why?")])
+    assert model.tokens.tokenizer.decode(told) == "<RULES\n\nWhy?>"
+    for turns in (
+        [Message("system", "RULES")],
+        [Message("user", "Why?"), Message("assistant", "So."), Message("user", "And?")],
+        [Message("user", "Why?"), Message("assistant", "Because")],
+        [Message("system", "RULES"), Message("user", "Why?"), Message("system", "Briefly.")],
+    ):
+        roles = ", ".join(m.role for m in turns[1 if turns[0].role == "system" and len(turns) > 1 else 0 :])
+        with pytest.raises(
+            InputError, match=rf"refuses a conversation of {roles} \(it leaves out what these turns say: (system|assistant)\)"
+        ):
+            model.encode(turns)
+
+
+def test_another_template_is_another_model() -> None:
+    own, other = (made("qwen2", chat_template=t) for t in (USERS_ALONE, USERS_ALONE.replace("<", "[")))
+    assert len({made("qwen2").fingerprint, own.fingerprint, other.fingerprint}) == 3
+    assert own.fingerprint == made("qwen2", chat_template=USERS_ALONE).fingerprint
+    given = [TransformersModel(*qwen2(), name="q", fingerprint="files", chat_template=t).fingerprint for t in (None, USERS_ALONE)]
+    assert given[0] == "files" != given[1]
+
+
 def test_without_a_template_conversations_have_a_plain_form() -> None:
     model = made("gpt2")
     assert model.tokens.tokenizer.decode(model.encode(MESSAGES)) == (

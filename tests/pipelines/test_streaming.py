@@ -86,6 +86,14 @@ def test_the_events_of_an_answer(manuals: Collection) -> None:
     assert plain(events[-1].answer) == plain(manuals.ask(QUESTION, model=stub.model(stub.thinks)))
 
 
+def test_thinking_that_a_template_opened_is_shown_and_is_no_answer(manuals: Collection) -> None:
+    """Before its end comes, nothing tells it from a reply."""
+    *tokens, last = list(manuals.stream(QUESTION, model=stub.model(lambda prompt: f"Hm.</think>{GASKET} [1]")))[1:]
+    assert "".join(e.text for e in tokens if isinstance(e, Token)) == f"Hm.</think>{GASKET} [1]"
+    assert isinstance(last, Done)
+    assert last.answer.text == f"{GASKET} [1]"
+
+
 @pytest.mark.parametrize(
     "behaviour",
     [stub.honest, stub.without_marks, stub.wrong_numbers, stub.other_passage, stub.refuses, stub.thinks, stub.invents, stub.paints],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from ragkit import Query, Run
 from ragkit.errors import GenerationError, InputError
 from ragkit.rerankers import Listwise, Pointwise, ResultCache, SingleToken, Sliding
+from ragkit.rerankers.cache import result_key
 from ragkit.rerankers.reorder import Ranking
+from ragkit.rerankers.templates import LISTWISE
 from tests.rerankers.stub_models import StubModel, passages
 
 
@@ -97,7 +100,7 @@ def test_an_entry_that_fits_nothing_is_asked_again(tmp_path: Path, entry: str) -
 def test_a_file_that_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("my notes " * 100)
-    with pytest.raises(InputError, match="is no cache of results"):
+    with pytest.raises(InputError, match="can't be used as a cache of results"):
         ResultCache(path)
     assert path.read_text() == "my notes " * 100
     newer = tmp_path / "newer.db"
@@ -109,3 +112,41 @@ def test_a_file_that_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> No
         ResultCache(newer)
     with pytest.raises(InputError, match="max_bytes"):
         ResultCache(tmp_path / "x.db", max_bytes=0)
+
+
+def test_a_cache_that_can_not_be_used_costs_no_result(tmp_path: Path) -> None:
+    """Its file went, or became something else, while it was in use: the order is given, and a note says what is wrong."""
+    path = tmp_path / "results.db"
+    stage = SingleToken(StubModel(), cache=ResultCache(path))
+    path.unlink()
+    assert asked(stage, BASE) == ([2, 3, 0, 1], 1)
+    assert asked(stage, BASE) == ([2, 3, 0, 1], 0)  # it was made anew
+    path.write_bytes(b"something else entirely " * 50)
+    out = stage(BASE)
+    assert out.rows.tolist() == [2, 3, 0, 1]
+    assert all("can't be used as a cache" in note for note in out.report[-1].notes)
+    assert len(out.report[-1].notes) == 2  # it could be neither read nor written
+
+
+def test_query_and_instruction_are_apart_in_the_key(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path / "results.db")
+    one = Run.from_texts(Query("q", "pumps", instruction="only steel"), passages([3, 1]))
+    other = Run.from_texts(Query("q", "pumps only steel"), passages([3, 1]))
+    for run in (one, other):
+        assert asked(SingleToken(StubModel(), cache=cache), run)[1] == 1
+
+
+def test_a_prompt_counts_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = SingleToken("m")
+    before = result_key(stage, "f", "q", "", ["a"], ["t"])
+    assert before == result_key(SingleToken("m"), "f", "q", "", ["a"], ["t"])
+    assert before != result_key(SingleToken("m", prompt="first"), "f", "q", "", ["a"], ["t"])
+    monkeypatch.setitem(LISTWISE, "listwise_letters", replace(LISTWISE["listwise_letters"], tail="another wording {query}"))
+    assert before != result_key(SingleToken("m"), "f", "q", "", ["a"], ["t"])
+
+
+def test_a_reply_that_names_nothing_is_not_remembered(tmp_path: Path) -> None:
+    cache = ResultCache(tmp_path / "results.db")
+    stage = Listwise(StubModel(features=(), reply=lambda order, labels: "I can't help with that."), cache=cache)
+    assert [asked(stage, BASE)[1] for _ in range(2)] == [1, 1]
+    assert len(cache) == 0

@@ -16,12 +16,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import ragkit
 from ragkit import Query, Run
 from ragkit.errors import InputError, OfflineError, ScaleError
-from ragkit.rerankers.cross_encoder import LEG, CrossEncoder, query_text
+from ragkit.generation.usage import FREE
+from ragkit.protocols import Reranker
+from ragkit.rerankers.cross_encoder import LEG, MATCHING, CrossEncoder, _loaded
 from ragkit.rerankers.passages import passage_text
 from ragkit.run import TextTable
 from ragkit.types import Passage
 from tests.rerankers.tiny_models import READS, save_cross_encoder, save_encoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = [f"w{i}" for i in range(60)]
 
 
@@ -136,7 +139,6 @@ def test_the_instruction_follows_the_query(model: str) -> None:
     joined = run_of([10], queries=[Query("q", "w1 w2 w3 w4")])
     plain = run_of([10], queries=[Query("q", "w1 w2")])
     by = CrossEncoder(model)
-    assert query_text(told.queries[0]) == "w1 w2 w3 w4"
     assert by(told).scores.tolist() == by(joined).scores.tolist()
     assert by(told).scores.tolist() != by(plain).scores.tolist()
 
@@ -167,6 +169,7 @@ def test_nothing_in_nothing_out(model: str) -> None:
         out = CrossEncoder(model)(run)
         assert len(out.rows) == 0
         assert dict(out.report[-1].counts) == {"pairs": 0, "truncated": 0}
+        assert out.report[-1].usage == FREE
 
 
 def test_it_reports_itself_once(model: str) -> None:
@@ -175,6 +178,24 @@ def test_it_reports_itself_once(model: str) -> None:
     (report,) = out.report
     assert (report.stage, report.queries, report.hits, report.counts["pairs"]) == (repr(by), 2, 12, 8)
     assert report.seconds > 0
+
+
+def test_it_reports_what_the_model_read(model: str) -> None:
+    table = TextTable(("a", "b", "c", "d"), ("w1", "w1 w2", " ".join(WORDS[:50]), "w1"))
+    run = Run((Query("q", "w5 w6"),), np.array([0, 4]), np.arange(4), -np.arange(4, dtype=np.float32), "rank", None, {}, table)
+    report = CrossEncoder(model, batch_size=2)(run).report[-1]
+    usage = report.usage
+    # equal texts are one pair; 3 special tokens and 2 of the query with each, 1, 2 and 27 of the passages: the long one is truncated
+    assert (usage.calls, usage.passes, usage.prompt_tokens) == (3, 2, 3 * (3 + 2) + 1 + 2 + (READS - 5))
+    assert (usage.cached_tokens, usage.generated_tokens, usage.cost) == (0, 0, 0)
+    assert 0 < usage.seconds <= report.seconds
+    assert report.per_query()["calls"] == 3
+
+
+def test_it_is_a_reranker(model: str) -> None:
+    by, run = CrossEncoder(model), run_of([6, 2])
+    assert isinstance(by, Reranker)
+    assert by.rerank(run).rows.tolist() == by(run).rows.tolist() != run.rows.tolist()
 
 
 def test_logits_fuse_but_do_not_add(model: str) -> None:
@@ -206,6 +227,37 @@ def test_models_that_are_no_cross_encoders(tmp_path: Path) -> None:
         CrossEncoder(str(tmp_path / "empty"))(run)
     with ragkit.offline(), pytest.raises(OfflineError, match="ragkit fetch"):
         CrossEncoder("nobody/has-this-model")(run)
+
+
+def test_weights_that_were_cut_off_are_told(tmp_path: Path) -> None:
+    folder = save_cross_encoder(tmp_path / "cut", WORDS)
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    for kept in (len(whole) // 2, 0):
+        file.write_bytes(whole[:kept])
+        with pytest.raises(InputError, match="cut holds no cross-encoder that can be loaded"):
+            CrossEncoder(str(folder))(Run.from_texts("w1", ["w2"]))
+    file.write_bytes(whole)
+    assert len(CrossEncoder(str(folder))(Run.from_texts("w1", ["w2"])).rows) == 1
+    (folder / MATCHING).mkdir()
+    (folder / MATCHING / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="cut holds no cross-encoder that can be loaded"):
+        CrossEncoder(str(folder))(Run.from_texts("w1", ["w2"]))
+
+
+def test_a_model_written_anew_into_its_folder_is_loaded_anew(tmp_path: Path) -> None:
+    folder, run = tmp_path / "model", run_of([8])
+    found = []
+    for seed in (1, 2):
+        save_cross_encoder(folder, WORDS, seed=seed)
+        out = CrossEncoder(str(folder))(run)
+        assert out.scores == pytest.approx([alone(str(folder), out.queries[0].text, text) for text in out.texts()], abs=1e-4)
+        found.append(out.scores.tolist())
+    assert found[0] != found[1]
+    assert [key for key in _loaded if key[0] == folder.resolve()] == [(folder.resolve(), "auto", "float32")]  # the old one is gone
+    (again,) = (made for (where, *_), made in _loaded.items() if where == folder.resolve())
+    CrossEncoder(str(folder))(run)
+    assert _loaded[(folder.resolve(), "auto", "float32")] is again  # and the new one stays
 
 
 @pytest.mark.parametrize("wrong", [{"depth": 0}, {"batch_size": 0}, {"max_length": 0}, {"precision": "int4"}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragkit import Query, Run
-from ragkit.errors import GenerationError, InputError, ServerError
-from ragkit.generation import Message
+from ragkit.errors import GenerationError, InputError, ReplyError, ServerError
+from ragkit.generation import Message, Prompt, Scored
 from ragkit.rerankers import (
     Consistent,
     Full,
@@ -168,10 +168,15 @@ def test_text_replies_are_repaired_and_counted(reply: Any, outcome: str) -> None
     assert out.report[-1].counts[outcome] == 1
     assert sorted(out.rows.tolist()) == list(range(12))
     best = int(np.argmax(worths_of(run)))
-    if outcome == "wrong_format":
+    if outcome == "wrong_format":  # nothing was named: no judgement
         assert out.rows.tolist() == list(range(12))
+        assert out.report[-1].counts["failed"] == out.report[-1].counts["partly"] == 1
+        assert "names no passage" in out.report[-1].notes[0]
+        with pytest.raises(ReplyError, match="names no passage"):
+            Listwise(StubModel(features=(), reply=reply), on_error="raise")(run)
     else:
         assert out.rows[0] == best
+        assert out.report[-1].counts["reranked"] == 1
     if outcome == "missing":
         assert out.rows[1:].tolist() == [i for i in range(12) if i != best]
 
@@ -224,7 +229,10 @@ def test_an_answer_without_a_label_leaves_the_prior_order() -> None:
     for stage in (Setwise(model), Setwise(model, votes=3), Pairwise(model)):
         out = stage(run_of(shuffled(12)))
         assert out.rows.tolist() == list(range(12))
-        assert out.report[-1].counts["unread"] > 0
+        assert out.report[-1].counts["unread"] == out.report[-1].counts["failed"] > 0
+        assert out.report[-1].counts["partly"] == 1
+        with pytest.raises(ReplyError, match="names no passage"):
+            replace(stage, on_error="raise")(run_of(shuffled(12)))
 
 
 def test_prompts_that_are_too_long_are_shortened() -> None:
@@ -339,6 +347,8 @@ def test_a_stage_in_a_pipeline() -> None:
         lambda: Listwise("m", constrained=True, thinking=5),
         lambda: SingleToken("m", prompt="rank_zephyr"),
         lambda: Setwise("m", docs_per_call=1),
+        lambda: Setwise("m", docs_per_call=2),
+        lambda: TopDown(budget=5),
         lambda: Setwise("m", sort="quick"),
         lambda: Pairwise("m", max_calls=0),
         lambda: Pointwise("m", on_error="ignore"),
@@ -363,8 +373,79 @@ def test_messages_begin_the_answer_only_where_the_model_can_go_on() -> None:
     assert can_not.prompts[0][-1].role == "user"
 
 
-def test_worth_without_any_label_is_neutral() -> None:
+class Silent(StubModel):
+    """A server that writes prose: no label is among its most probable next tokens, for prompts that hold a word."""
+
+    def __init__(self, word: str = "") -> None:
+        super().__init__()
+        self.word = word
+
+    def next_token_logprobs(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scored:
+        scored = super().next_token_logprobs(prompts, candidates)
+        told = np.array([[self.word not in text_of(p)] for p in prompts])
+        return replace(scored, logprobs=np.where(told, scored.logprobs, -np.inf).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "make", [Pointwise, lambda m: Pointwise(m, prompt="graded"), SingleToken, Setwise, lambda m: Setwise(m, sort="bubble"), Pairwise]
+)
+def test_a_model_that_tells_of_no_label_leaves_the_prior_order(make: Callable[[Any], Any]) -> None:
+    run = run_of(shuffled(12))
+    run = run.take(run.indptr, np.random.default_rng(3).permutation(12))  # so that the prior order is not that of the rows
+    out = make(Silent())(run)
+    assert out.rows.tolist() == run.rows.tolist()
+    counts = out.report[-1].counts
+    assert counts["failed"] > 0
+    assert counts["partly"] == 1
+    assert "tells of none of" in out.report[-1].notes[0]
+    with pytest.raises(ReplyError, match="tells of none of"):
+        replace(make(Silent()), on_error="raise")(run)
+
+
+def test_one_passage_that_is_not_judged_keeps_its_place() -> None:
+    out = Pointwise(Silent("number 1"))(run_of([1, 9, 5, 7]))
+    assert worths_of(out) == [7, 9, 5, 1]
+    assert out.report[-1].counts["failed"] == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_prompt_that_a_server_refuses_takes_no_other_with_it(status: int) -> None:
+    out = Pointwise(Failing("number 1", ServerError("filtered", status=status)))(run_of([1, 9, 5, 7]))
+    assert worths_of(out) == [7, 9, 5, 1]
+    assert out.report[-1].counts["failed"] == 1
+    down = Pointwise(Failing("number 1", ServerError("nobody listens", status=503)))(run_of([1, 9, 5, 7]))
+    assert down.report[-1].counts["failed"] == 4
+
+
+def test_a_query_without_hits_leaves_the_others_their_scores() -> None:
+    out = Pointwise(StubModel())(joined([run_of([1, 3, 2], "first"), run_of([], "none"), run_of([5, 6], "last")]))
+    assert out.scale == "logit"
+    assert worths_of(out) == [3, 2, 1, 6, 5]
+
+
+def test_text_without_spaces_is_cut_by_its_words() -> None:
+    model = StubModel()
+    Listwise(model, max_words=4)(Run.from_texts("q", ["検索拡張生成の仕組み", "one two three four five six"]))
+    (prompt,) = model.prompts
+    assert "検索拡張" in text_of(prompt)
+    assert "検索拡張生" not in text_of(prompt)
+    assert "four" in text_of(prompt)
+    assert "five" not in text_of(prompt)
+
+
+def test_votes_of_one_query_are_those_that_it_gets_alone() -> None:
+    """A judge that answers by the order in which it is shown passages: other queries of the run move nothing."""
+
+    def stage() -> Setwise:
+        return Setwise(StubModel(judge=lambda values: [v * (7 + 3 * i) % 11 for i, v in enumerate(values)]), votes=3)
+
+    one, two = run_of(shuffled(12, 1), "one"), run_of(shuffled(12, 2), "two")
+    both = stage()(joined([two, one]))
+    assert worths_of(both)[12:] == worths_of(stage()(one))
+    assert worths_of(both)[:12] == worths_of(stage()(two))
+
+
+def test_worth_of_labels_of_which_one_is_told() -> None:
     from ragkit.rerankers.pointwise import worth
 
-    assert worth([-math.inf, -math.inf], (1.0, 0.0)) == 0.0
     assert worth([-1.0, -math.inf], (1.0, 0.0)) > 0 > worth([-math.inf, -1.0], (1.0, 0.0))

@@ -8,24 +8,26 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ragkit import Query, Run
 from ragkit.errors import Cancelled, InputError, UnknownNameError
 from ragkit.evaluation import evaluate
-from ragkit.rerankers.cross_encoder import CrossEncoder
+from ragkit.rerankers.cross_encoder import MATCHING, CrossEncoder
 from ragkit.rerankers.training import Example, mine, sentence_queries, train_cross_encoder
 from ragkit.rerankers.training.cross_encoder import LOSSES, last_checkpoint
 from ragkit.run import TextTable
 from ragkit.types import Passage
 from tests.rerankers.tiny_models import save_cross_encoder, save_encoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TOPICS = [f"t{i}" for i in range(8)]
 FILLER = [f"f{i}" for i in range(30)]
 SETTINGS: dict[str, Any] = {"epochs": 2, "learning_rate": 3e-3, "max_length": 24, "batch_size": 4, "checkpoint_every": 3, "seed": 3}
@@ -46,6 +48,12 @@ def examples(n: int, seed: int) -> list[Example]:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_encoder(tmp_path_factory.mktemp("encoder"), [*TOPICS, *FILLER, "proof"]))
+
+
+@pytest.fixture(scope="module")
+def whole(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training that was cut off should come to."""
+    return train_cross_encoder(base, examples(16, seed=1), tmp_path_factory.mktemp("whole") / "out", **SETTINGS)
 
 
 def ndcg(model: Path | str, held_out: list[Example]) -> float:
@@ -84,6 +92,13 @@ def test_the_best_unjudged_hits_are_the_negatives() -> None:
     first, second = mine(found_run(), {"1": {"b": 2, "d": 1, "a": 0}, "2": {"h": 1}}, negatives=3)
     assert first == Example("one", ("text of b", "text of d", "text of a", "text of c", "text of e"), (2, 1, 0, 0, 0))
     assert second == Example("two", ("text of h", "text of g", "text of f", "text of e"), (1, 0, 0, 0))
+
+
+def test_an_instruction_follows_the_query_as_the_reranker_reads_it() -> None:
+    run = replace(found_run(), queries=(Query("1", "one", instruction="Not two."), Query("2", "two")))
+    assert [e.query for e in mine(run, {"1": {"b": 2}, "2": {"h": 1}})] == ["one Not two.", "two"]
+    known = {"z": Passage("one says this", "z", 0, 13)}  # the query's own words are cut out, and not its instruction's
+    assert mine(run, {"1": {"z": 1}}, negatives=1, known=known, cut_query=True)[0].passages == ("  says this", "text of a")
 
 
 def test_negatives_drawn_from_a_depth() -> None:
@@ -160,8 +175,9 @@ def test_examples_need_labels(passages: tuple[str, ...], labels: tuple[int, ...]
 )
 def test_every_loss_ranks_held_out_queries_better(base: str, tmp_path: Path, loss: str, head: str) -> None:
     held_out = examples(20, seed=2)
+    settings = {**LONGER, "batch_size": 16} if loss == "bce" else LONGER  # five pairs a query
     before = ndcg(save_cross_encoder(tmp_path / "untrained", [*TOPICS, *FILLER, "proof"]), held_out)
-    trained = train_cross_encoder(base, examples(64, seed=1), tmp_path / "model", loss=loss, head=head, **LONGER)
+    trained = train_cross_encoder(base, examples(64, seed=1), tmp_path / "model", loss=loss, head=head, **settings)
     after = ndcg(trained, held_out)
     assert before < 0.8 < 0.95 < after
 
@@ -183,6 +199,10 @@ def test_a_matching_head_ranks_before_any_training(base: str, tmp_path: Path) ->
     padded = CrossEncoder(str(start))(Run.from_texts("f1 f2", ["f9 f1 f2", " ".join(FILLER[:15])], ["both", "long"]))
     assert dict(zip(padded.ids(), padded.scores.tolist(), strict=True))["both"] == pytest.approx(by_itself["both"], abs=1e-4)
     assert CrossEncoder(str(start))(Run.from_texts("", ["", "f1"])).scores.tolist()  # nothing to match is no NaN
+    head = load_file(start / MATCHING / "model.safetensors")
+    save_file({**head, "sharpness": head["sharpness"] * 2}, start / MATCHING / "model.safetensors")
+    twice = CrossEncoder(str(start))(Run.from_texts("f1 f2", ["f9 f1 f2", "f3 f4 f5"], ["both", "none"]))  # the new head is read
+    assert twice.scores.tolist() == pytest.approx([2 * by_itself["both"], 2 * by_itself["none"]], abs=1e-3)
 
 
 def test_special_tokens_take_no_part_in_matching() -> None:
@@ -202,6 +222,33 @@ def test_a_matching_head_needs_a_tokenizer_that_tells_both_texts_apart(base: str
     (other / "tokenizer_config.json").write_text(json.dumps({**settings, "model_input_names": ["input_ids", "attention_mask"]}))
     with pytest.raises(InputError, match="give head='linear'"):
         train_cross_encoder(str(other), examples(4, 1), tmp_path / "model", **SETTINGS)
+    (tmp_path / "model" / "notes.txt").write_text("matching failed")
+    made = train_cross_encoder(str(other), examples(4, 1), tmp_path / "model", head="linear", **SETTINGS)  # as it was told
+    assert weights(made)
+    assert (made / "notes.txt").exists()
+
+
+def test_a_training_never_takes_its_base_away(base: str, tmp_path: Path) -> None:
+    given = examples(4, seed=1)
+    made = train_cross_encoder(base, given, tmp_path / "made", **SETTINGS)
+    inside, link = made / "checkpoints" / "start", tmp_path / "link"
+    shutil.copytree(base, inside)
+    link.symlink_to(made)
+    before = weights(made)
+    for start, output in ((made, made), (inside, made), (link, made), (made, link)):
+        for resume in (True, False):
+            with pytest.raises(InputError, match=r"lies in the output .* which is written over"):
+                train_cross_encoder(str(start), given, output, resume=resume, **SETTINGS)
+    assert weights(made).keys() == before.keys()
+
+
+def test_weights_that_were_cut_off_are_told(base: str, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(base, tmp_path / "cut"))
+    file = cut / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:999])
+    for head in ("matching", "linear"):
+        with pytest.raises(InputError, match="cut holds no model that a cross-encoder can start from"):
+            train_cross_encoder(str(cut), examples(4, 1), tmp_path / head, head=head, **SETTINGS)
 
 
 def test_the_same_training_twice_is_made_once_and_reproduced_elsewhere(base: str, tmp_path: Path) -> None:
@@ -246,12 +293,13 @@ def test_another_training_is_not_taken_for_this_one(base: str, tmp_path: Path) -
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_cancelled_training_goes_on_to_the_same_weights(base: str, tmp_path: Path) -> None:
+def test_a_cancelled_training_goes_on_to_the_same_weights(base: str, whole: Path, tmp_path: Path) -> None:
     given = examples(16, seed=1)  # 8 steps, checkpoints after 3 and 6
-    whole = train_cross_encoder(base, given, tmp_path / "whole", **SETTINGS)
     with pytest.raises(Cancelled):
         train_cross_encoder(base, given, tmp_path / "cut", progress=lambda done, total, stage: done < 5, **SETTINGS)
     assert not (tmp_path / "cut" / "model.safetensors").exists()
+    with pytest.raises(InputError, match="holds a training of another base"):  # this one has begun
+        train_cross_encoder(base, given, tmp_path / "cut", **{**SETTINGS, "seed": 4})
     steps: list[int] = []
     cut = train_cross_encoder(base, given, tmp_path / "cut", progress=lambda done, total, stage: steps.append(done), **SETTINGS)
     assert steps == [3, 4, 5, 6, 7, 8]
@@ -269,9 +317,8 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_weights(base: str, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(base: str, whole: Path, tmp_path: Path) -> None:
     given = examples(16, seed=1)
-    whole = train_cross_encoder(base, given, tmp_path / "whole", **SETTINGS)
     (tmp_path / "given.json").write_text(json.dumps([[e.query, e.passages, e.labels] for e in given]))
     code = (
         "import json, os, signal, sys\n"

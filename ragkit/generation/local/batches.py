@@ -9,6 +9,13 @@ _KEPT = 4
 _WASTE = 0.8
 """A row shorter than this share of the longest one goes into the next batch, once a batch is `_ENOUGH` tokens."""
 _ENOUGH = 2048
+SCORES = 1 << 26
+"""Logits that a pass over continuations holds at most, as numbers."""
+
+
+def most_rows(positions: int, width: int) -> int:
+    """How many rows' logits of so many positions, over a vocabulary of this width, are held at a time; at least one row's."""
+    return max(1, SCORES // (positions * width))
 
 
 def plan(lengths: Sequence[int], budget: int, *, begun: int = 0, reserve: int = 0, most: int = 1 << 30) -> Iterator[list[int]]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ragkit.encoders.fingerprint import fingerprint as combined
 from ragkit.errors import ContextOverflow, InputError
-from ragkit.generation.arguments import check_prompt, check_sampling, check_spellings, lacks
+from ragkit.generation.arguments import check_prompts, check_sampling, check_spellings, lacks
 from ragkit.generation.constraints import Constraint
 from ragkit.generation.local.candidates import candidate_tokens
 from ragkit.generation.local.constrained import ConstraintGuide, Pieces
@@ -20,7 +21,7 @@ from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling, check_numbers
 from ragkit.generation.local.schema import SchemaGuides
 from ragkit.generation.stops import StopSearch
-from ragkit.generation.types import Completion, Message, Prompt, Scored, Stream
+from ragkit.generation.types import Completion, Prompt, Scored, Stream
 from ragkit.generation.usage import Usage
 
 
@@ -55,7 +56,9 @@ class LocalModel:
             raise InputError(f"batch_tokens must be at least 1, got {batch_tokens}")
         if context is not None and context < 2:
             raise InputError(f"context must be at least 2 tokens, got {context}")
-        self.name, self.fingerprint, self.context = name, fingerprint, context
+        self.name, self.context = name, context
+        template = tokens.chat_template  # another one makes other prompts of the same messages
+        self.fingerprint = fingerprint if template is None else combined(fingerprint, chat_template=template)
         self.tokens, self.batch_tokens, self.ends = tokens, batch_tokens, ends
         self._pieces = Pieces(tokens, goes_on=self._goes_on)
         self._schemas = SchemaGuides(tokens.tokenizer, ends, width)
@@ -160,9 +163,7 @@ class LocalModel:
 
     def _sequences(self, prompts: Sequence[Prompt], reserve: int) -> list[list[int]]:
         """The prompts' tokens; raises ContextOverflow for the first that leaves no room for so many more."""
-        if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Message)):
-            raise InputError("prompts must be a list of prompts; put a single one into a list")
-        sequences = [self.encode(check_prompt(p, i)) for i, p in enumerate(prompts)]
+        sequences = [self.encode(p) for p in check_prompts(prompts)]
         if self.context is not None:
             for i, sequence in enumerate(sequences):
                 self._fit(i, len(sequence), reserve)

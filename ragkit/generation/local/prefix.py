@@ -48,6 +48,10 @@ class Prefix:
             return self
         return Prefix(self.ids[:length], tuple((k[:, :, :length], v[:, :, :length]) for k, v in self.layers))
 
+    def alone(self) -> Prefix:
+        """The same without the rest of the buffers that it is a view of; a copy where there is a rest."""
+        return Prefix(self.ids.copy(), tuple((_alone(k), _alone(v)) for k, v in self.layers))
+
 
 class KeptPrefix:
     """The last prefix that was computed, for the next call; at most `limit` tokens of it.
@@ -71,4 +75,8 @@ class KeptPrefix:
         if self._kept is not None and length_shared(self._kept.ids, prefix.ids) == len(prefix):
             return
         if min(len(prefix), self.limit) >= SHORTEST:
-            self._kept = prefix.cut(min(len(prefix), self.limit))
+            self._kept = prefix.cut(min(len(prefix), self.limit)).alone()
+
+
+def _alone(values: Any) -> Any:
+    return values.clone() if values.untyped_storage().nbytes() > values.numel() * values.element_size() else values

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ragkit.errors import InputError
+from ragkit.errors import ContextOverflow, InputError
 from ragkit.generation.arguments import is_begun, lacks
-from ragkit.generation.local.batches import plan
+from ragkit.generation.local.batches import most_rows, plan
 from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects
 from ragkit.generation.local.model import LocalModel, Opened, read_usage
 from ragkit.generation.local.prompt_tokens import PromptTokens
@@ -34,7 +34,7 @@ class Seq2SeqModel(LocalModel):
     context        tokens of a prompt, and of what is written, at most, each by itself; None: what its configuration says, which
                    for models with relative positions is nothing
     batch_tokens   of prompts in a forward pass, padding included
-    chat_template  for prompts of messages; without one, a lone user's turn is its content as it stands
+    chat_template  for prompts of messages, and part of the fingerprint then; without one, a lone user's turn is its content as it stands
 
     What is written does not go on from the prompt's text, so that it begins as a text does: `next_token_logprobs` scores the
     decoder's first token, and a last turn of the assistant is refused. JSON schemas are too: T5's vocabulary has no braces.
@@ -60,6 +60,7 @@ class Seq2SeqModel(LocalModel):
         if start is None:
             raise InputError(f"the configuration of {name!r} has no decoder_start_token_id, which an encoder-decoder model needs")
         self.model, self.lock, self._start = model, RLock(), int(start)
+        self._width = int(model.get_input_embeddings().weight.shape[0])
         known = context_of(model)
         super().__init__(
             PromptTokens(tokenizer, chat_template, whole=True),
@@ -68,7 +69,7 @@ class Seq2SeqModel(LocalModel):
             context=min(context or known, known) if known else context,
             batch_tokens=batch_tokens,
             ends=end_tokens(model, tokenizer),
-            width=int(model.get_input_embeddings().weight.shape[0]),
+            width=self._width,
         )
 
     def encode(self, prompt: Prompt) -> list[int]:
@@ -79,15 +80,23 @@ class Seq2SeqModel(LocalModel):
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
         """See `LanguageModel.continuation_logprobs`: of the decoder's tokens, without the end."""
-        if len(prompts) != len(continuations):
-            raise InputError(f"{len(continuations)} continuations were given for {len(prompts)} prompts; give one each")
         sequences = self._sequences(prompts, 0)
+        if len(sequences) != len(continuations):
+            raise InputError(f"{len(continuations)} continuations were given for {len(sequences)} prompts; give one each")
         targets = [self.tokens.plain(text) for text in continuations]
         if not all(targets):
             raise InputError("a continuation is empty; give at least one word")
+        longest = max(map(len, targets), default=1)
+        if self.context is not None and longest > self.context:
+            number = next(i for i, t in enumerate(targets) if len(t) > self.context)
+            raise ContextOverflow(
+                f"continuation {number} has {len(targets[number])} tokens, but {self.name!r} writes at most {self.context}; shorten it",
+                tokens=len(targets[number]),
+                limit=self.context,
+            )
         out = np.empty((len(sequences), 1), np.float32)
         usage, began = Usage(), perf_counter()
-        for numbers in plan([len(s) for s in sequences], self.batch_tokens):
+        for numbers in plan([len(s) for s in sequences], self.batch_tokens, most=most_rows(longest, self._width)):
             batch = Seq2SeqBatch(self, [sequences[i] for i in numbers])
             logits = batch.read([targets[i] for i in numbers])
             check_numbers(logits, numbers, self.name)
@@ -97,8 +106,10 @@ class Seq2SeqModel(LocalModel):
             usage += Usage(passes=batch.passes)
         return Scored(out, usage + read_usage(sequences, perf_counter() - began))
 
-    def _fit(self, number: int, tokens: int, reserve: int) -> None:
-        super()._fit(number, max(tokens, reserve), 0)  # what is written takes nothing from the prompt
+    def _sequences(self, prompts: Sequence[Prompt], reserve: int) -> list[list[int]]:
+        if self.context is not None and reserve > self.context:
+            raise InputError(f"max_tokens is {reserve}, but {self.name!r} writes at most {self.context} tokens; ask for fewer")
+        return super()._sequences(prompts, 0)  # what is written takes nothing from the prompt
 
     def _before(self, sequence: Sequence[int]) -> Sequence[int]:
         return ()

@@ -26,10 +26,10 @@ def arrange(messages: Sequence[Message], tokenizer: Any, chat_template: str | No
     """The text that a model reads for a conversation, in pieces: the template's own and the contents.
 
     A last turn of the assistant is left open, to be gone on from. A tokenizer without a template gets
-    ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. Where a template knows no system's turn, its text is put before the first
-    user's, with an empty line between.
+    ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. Where a template refuses a system's turn or leaves it out, its text is put
+    before the first user's, with an empty line between.
 
-    raises  InputError for no messages or a conversation that the template refuses
+    raises  InputError for no messages or a conversation that the template refuses, or of which it leaves a turn out
     """
     if not messages:
         raise InputError("a conversation needs at least one message, got none")
@@ -38,12 +38,16 @@ def arrange(messages: Sequence[Message], tokenizer: Any, chat_template: str | No
         return _plain(messages, opened)
     try:
         return _render(messages, tokenizer, chat_template, opened)
-    except _template_error() as exc:
+    except (_template_error(), _LeftOut) as exc:
         if messages[0].role == "system" and len(messages) > 1 and messages[1].role == "user":
             merged = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
             return arrange([merged, *messages[2:]], tokenizer, chat_template)
         roles = ", ".join(m.role for m in messages)
         raise InputError(f"the model's chat template refuses a conversation of {roles} ({exc}); give turns that it knows") from exc
+
+
+class _LeftOut(Exception):
+    """A template wrote without a turn that it was given."""
 
 
 def _template_error() -> type[Exception]:
@@ -65,8 +69,11 @@ def _render(messages: Sequence[Message], tokenizer: Any, chat_template: str | No
     marks = [secrets.token_hex(12) for _ in messages]
     turns = [{"role": m.role, "content": f"{_EDGE}{mark}{_EDGE}"} for m, mark in zip(messages, marks, strict=True)]
     text: str = tokenizer.apply_chat_template(turns, chat_template=chat_template, tokenize=False, add_generation_prompt=not opened)
+    lost = [m.role for m, mark in zip(messages, marks, strict=True) if mark not in text]
+    if lost:
+        raise _LeftOut(f"it leaves out what these turns say: {', '.join(lost)}")
     pieces: list[Piece] = []
-    places = sorted((at, i) for i, mark in enumerate(marks) if (at := text.find(mark)) >= 0)
+    places = sorted((text.find(mark), i) for i, mark in enumerate(marks))
     end = 0
     for at, i in places:
         before, after = text[end:at], text[at + len(marks[i]) :]
@@ -84,6 +91,4 @@ def _render(messages: Sequence[Message], tokenizer: Any, chat_template: str | No
         pieces += [(before, True), (content, False)]
         if last:
             return pieces
-    if opened:
-        raise InputError("the model's chat template leaves out the assistant's last turn; it can't be gone on from")
     return [*pieces, (text[end:], True)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ragkit.errors import InputError
-from ragkit.generation.local.batches import plan
+from ragkit.generation.local.batches import most_rows, plan
 from ragkit.generation.local.causal import CausalBatch, CausalNet
 from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects, load_files
 from ragkit.generation.local.model import LocalModel, Opened, read_usage
@@ -28,8 +28,6 @@ from ragkit.protocols import LanguageModel
 _KEPT_TOKENS = 16384
 _ROOM = 256
 """Tokens to be written that room is taken for at first."""
-_SCORES = 1 << 26
-"""Logits that a pass over continuations holds at most, as numbers."""
 
 
 def load_transformers(
@@ -76,14 +74,14 @@ class TransformersModel(LocalModel):
     batch_tokens   of a forward pass, padding included; the positions that a batch keeps are four times as many at most
     prefix_cache   tokens kept of what the last prompts began with, for the next call; True: 16,384; 0 or False: a call's own
                    prompts don't share their beginning either
-    chat_template  in place of the tokenizer's own
+    chat_template  in place of the tokenizer's own; part of the fingerprint then
 
     A `str` prompt is cut into tokens as it stands, behind what the tokenizer begins a text with; a list of messages goes through
     the chat template, or where there is none through ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. A control token that is spelled
     in a message is read as ordinary text.
 
     Models with sliding windows share no beginnings; recurrent ones, and those whose rotary embedding moves with the
-    length, are computed a prompt at a time.
+    length, are computed a prompt at a time. Where it grows with the length (dynamic), nothing is read beyond what the configuration says.
     """
 
     features = frozenset({"next_token", "continuation", "constraint", "schema", "prefill", "seed", "logprobs", "parallel"})
@@ -119,9 +117,9 @@ class TransformersModel(LocalModel):
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
         """See `LanguageModel.continuation_logprobs`; a continuation is cut into tokens by itself, as one that goes on from other text."""
-        if len(prompts) != len(continuations):
-            raise InputError(f"{len(continuations)} continuations were given for {len(prompts)} prompts; give one each")
         sequences = self._sequences(prompts, 0)
+        if len(sequences) != len(continuations):
+            raise InputError(f"{len(continuations)} continuations were given for {len(sequences)} prompts; give one each")
         ends = [self.tokens.continuing(text) for text in continuations]
         if not all(ends):
             raise InputError("a continuation is empty; give at least one word")
@@ -158,7 +156,7 @@ class TransformersModel(LocalModel):
         prefix, found, passes = self._prefix(sequences, min(len(s) - w for s, w in zip(sequences, last, strict=True)))
         begun = 0 if prefix is None else len(prefix)
         rests = [s[begun:] for s in sequences]
-        most = max(1, _SCORES // (max(last) * self.net.width)) if self.net.batches else 1
+        most = most_rows(max(last), self.net.width) if self.net.batches else 1
         for numbers in plan([len(r) for r in rests], self.batch_tokens, begun=begun, reserve=reserve, most=most):
             batch = CausalBatch(self.net, [rests[i] for i in numbers], prefix, min(reserve, _ROOM))
             yield Opened(numbers, batch, [found if i == 0 else begun for i in numbers], passes)

@@ -73,7 +73,7 @@ class Calls:
             if halt.is_set():
                 raise CancelledError
             raw, repeats = self.repeated(send, halt, prompt)
-        return replies.parsed(raw.http_response.text, self.where.server), repeats
+        return replies.parsed(raw.http_response.text, self.where), repeats
 
     def repeated(self, send: Callable[[Dialect], T], halt: threading.Event, prompt: str) -> tuple[T, int]:
         """What send returns, and how often it was called again."""
@@ -113,7 +113,7 @@ class Calls:
         """Names of the server's models; empty where it doesn't tell."""
         try:
             body = self.client.models.with_raw_response.list(timeout=min(self.where.timeout, 5.0)).http_response.text
-            listed = replies.parsed(body, self.where.server).get("data")
+            listed = replies.parsed(body, self.where).get("data")
         except (self._failed, ReplyError):
             return []
         return sorted(str(m.get("id")) for m in listed if isinstance(m, dict)) if isinstance(listed, list) else []
@@ -122,4 +122,16 @@ class Calls:
 def blacken_client(error: APIError, where: Where) -> None:
     """The client's own error stays in the chain of causes, and a server may have repeated the key in it."""
     error.message = where.blacken(error.message)
-    error.args = tuple(where.blacken(a) if isinstance(a, str) else a for a in error.args)
+    error.args = _blackened(error.args, where)
+    error.body = _blackened(error.body, where)  # before it is cut short to be quoted: part of a key would be left
+
+
+def _blackened(value: Any, where: Where) -> Any:
+    match value:
+        case str():
+            return where.blacken(value)
+        case dict():
+            return {_blackened(k, where): _blackened(v, where) for k, v in value.items()}
+        case list() | tuple():
+            return type(value)(_blackened(v, where) for v in value)
+    return value

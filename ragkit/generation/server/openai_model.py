@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ragkit.errors import InputError
-from ragkit.generation.arguments import FEATURES, check_prompt, check_sampling, check_spellings, is_begun, lacks
+from ragkit.generation.arguments import FEATURES, check_prompt, check_prompts, check_sampling, check_spellings, is_begun, lacks
 from ragkit.generation.server import errors, replies
 from ragkit.generation.server.calls import Calls, Dialect
 from ragkit.generation.server.errors import Where
@@ -111,8 +111,7 @@ class OpenAIModel:
         openai = need("openai", extra="llm", why="A model behind a server")
         client = openai.OpenAI(base_url=self.base_url, api_key=self._key or "none", timeout=timeout, max_retries=0)
         weakref.finalize(self, client.close)  # else its connections would be closed whenever the collector comes by, with a warning
-        self._server = f"the server at {self.base_url}"
-        where = Where(self._server, model, timeout, self._blacken)
+        where = Where(f"the server at {self.base_url}", model, timeout, self._blacken)
         self._calls = Calls(client, where, retries=retries, backoff=backoff, concurrency=concurrency)
 
     def __repr__(self) -> str:
@@ -140,7 +139,7 @@ class OpenAIModel:
         for feature, asked in (("constraint", constraint), ("schema", schema), ("seed", seed), ("logprobs", logprobs or None)):
             if asked is not None:
                 self._require(feature)
-        checked = [self._checked(p, i) for i, p in enumerate(prompts)]
+        checked = self._checked(prompts)
 
         def one(i: int, halt: threading.Event) -> Completion:
             def fields(dialect: Dialect) -> dict[str, Any]:
@@ -153,11 +152,11 @@ class OpenAIModel:
                 return made
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            choice = replies.choice_of(reply, self._server)
-            whole, finish = replies.text_of(choice, self._server)
+            choice = replies.choice_of(reply, self._calls.where)
+            whole, finish = replies.text_of(choice, self._calls.where)
             search = StopSearch(stop)
             text = search.add(whole) + ("" if search.stopped else search.end())
-            written = replies.written_logprobs(choice, self._server) if logprobs else ()
+            written = replies.written_logprobs(choice, self._calls.where) if logprobs else ()
             if search.stopped:
                 ends = np.cumsum([len(t.token) for t in written])
                 written, finish = written[: int(np.searchsorted(ends, len(text))) + 1 if text else 0], "stop"
@@ -184,7 +183,7 @@ class OpenAIModel:
         check_sampling(max_tokens, temperature, top_p, stop)
         if seed is not None:
             self._require("seed")
-        checked = self._checked(prompt, 0)
+        (checked,) = self._checked([prompt])
 
         def fields(dialect: Dialect) -> dict[str, Any]:
             made = self._fields(checked, dialect, max_tokens, temperature, top_p, stop, seed)
@@ -210,11 +209,11 @@ class OpenAIModel:
                 return self._fields(checked[i], dialect, 1, 0.0, 1.0, (), None) | asked
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            told = replies.next_logprobs(replies.choice_of(reply, self._server), self._server)
+            told = replies.next_logprobs(replies.choice_of(reply, self._calls.where), self._calls.where)
             row = [max(told.get(s, -math.inf) for s in c) for c in spellings]
             return row, self._usage(reply, checked[i], "", repeats, 1)
 
-        checked = [self._checked(p, i) for i, p in enumerate(prompts)]
+        checked = self._checked(prompts)
         return self._scored(one, len(checked), len(spellings))
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
@@ -224,9 +223,10 @@ class OpenAIModel:
         raises  ReplyError where the server echoes no log-probabilities
         """
         self._require("continuation")
-        if len(prompts) != len(continuations) or not all(continuations):
+        checked = self._checked(prompts)
+        if len(checked) != len(continuations) or not all(continuations):
             raise InputError(
-                f"each prompt needs one continuation, not empty; got {len(prompts)} prompts and {len(continuations)} continuations"
+                f"each prompt needs one continuation, not empty; got {len(checked)} prompts and {len(continuations)} continuations"
             )
 
         def one(i: int, halt: threading.Event) -> tuple[list[float], Usage]:
@@ -235,11 +235,10 @@ class OpenAIModel:
                 return made | {"prompt": made["prompt"] + continuations[i], "echo": True, "logprobs": 1}
 
             reply, repeats = self._reply(fields, halt, f"prompt {i}")
-            choice = replies.choice_of(reply, self._server)
-            mean = replies.echoed_mean(choice, flattened(checked[i]), continuations[i], self._server)
+            choice = replies.choice_of(reply, self._calls.where)
+            mean = replies.echoed_mean(choice, flattened(checked[i]), continuations[i], self._calls.where)
             return [mean], self._usage(reply, checked[i], "", repeats, 1)
 
-        checked = [self._checked(p, i) for i, p in enumerate(prompts)]
         return self._scored(one, len(checked), 1)
 
     def count_tokens(self, prompt: Prompt) -> int:
@@ -255,9 +254,9 @@ class OpenAIModel:
             hint = "give prefill=True if the server goes on from an assistant's turn" if feature == "prefill" else ""
             raise lacks(self.name, self.features, feature, hint)
 
-    def _checked(self, prompt: Prompt, position: int) -> str | list[Message]:
-        checked = check_prompt(prompt, position)
-        if is_begun(checked):
+    def _checked(self, prompts: Sequence[Prompt]) -> list[str | list[Message]]:
+        checked = check_prompts(prompts)
+        if any(map(is_begun, checked)):
             self._require("prefill")
         return checked
 

@@ -10,10 +10,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ragkit.errors import ReplyError
 from ragkit.generation.types import TokenLogprob
+
+if TYPE_CHECKING:
+    from ragkit.generation.server.errors import Where
 
 Finish = Literal["stop", "length", "filtered"]
 
@@ -23,28 +26,30 @@ _NEVER = -9999.0
 """OpenAI's sign for a probability that it doesn't tell."""
 
 
-def parsed(body: str, server: str) -> dict[str, Any]:
+def parsed(body: str, where: Where) -> dict[str, Any]:
     """The JSON object of a reply; raises ReplyError where it is none, or holds an error."""
     try:
         reply = json.loads(body)
     except ValueError as exc:
-        raise ReplyError(f"{server} replied with {_kind(body)}, not JSON: {plain(body)!r}; does base_url lead to an API?") from exc
+        raise ReplyError(
+            f"{where.server} replied with {_kind(body)}, not JSON: {plain(where.blacken(body))!r}; does base_url lead to an API?"
+        ) from exc
     if not isinstance(reply, dict):
-        raise ReplyError(f"{server} replied with JSON of another form: {body[:120]!r}; does base_url lead to an API?")
+        raise ReplyError(f"{where.server} replied with JSON of another form: {where.blacken(body)[:120]!r}; does base_url lead to an API?")
     if reply.get("error") and not reply.get("choices"):
-        raise ReplyError(f"{server} replied with an error: {plain(json.dumps(reply['error']))}")
+        raise ReplyError(f"{where.server} replied with an error: {plain(where.blacken(json.dumps(reply['error'])))}")
     return reply
 
 
-def choice_of(reply: Mapping[str, Any], server: str) -> Mapping[str, Any]:
+def choice_of(reply: Mapping[str, Any], where: Where) -> Mapping[str, Any]:
     """The one choice of a reply."""
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ReplyError(f"{server} returned no choices; the reply holds {sorted(reply)}")
+        raise ReplyError(f"{where.server} returned no choices; the reply holds {where.blacken(str(sorted(reply)))}")
     return choices[0]
 
 
-def text_of(choice: Mapping[str, Any], server: str) -> tuple[str, Finish]:
+def text_of(choice: Mapping[str, Any], where: Where) -> tuple[str, Finish]:
     """What was written and why it ended; a refusal is "filtered", with what was written before it."""
     reason = choice.get("finish_reason")
     message = _object(choice.get("message"))
@@ -57,7 +62,7 @@ def text_of(choice: Mapping[str, Any], server: str) -> tuple[str, Finish]:
         text = ""
     if not isinstance(text, str):
         more = "; the model may have used up max_tokens for its reasoning: raise it" if reason == "length" else ""
-        raise ReplyError(f"{server} returned no text (finish_reason {reason!r}){more}")
+        raise ReplyError(f"{where.server} returned no text (finish_reason {where.blacken(repr(reason))}){more}")
     return text, finish_of(reason)
 
 
@@ -84,20 +89,20 @@ def counted(reply: Mapping[str, Any]) -> tuple[int | None, int | None, int]:
     return read, written, min(cached or 0, read or 0)
 
 
-def written_logprobs(choice: Mapping[str, Any], server: str) -> tuple[TokenLogprob, ...]:
+def written_logprobs(choice: Mapping[str, Any], where: Where) -> tuple[TokenLogprob, ...]:
     """Of the tokens written."""
-    told = _logprobs(choice, server)
+    told = _logprobs(choice, where)
     if isinstance(told.get("content"), list):
         return tuple(TokenLogprob(_token(p), at_most_0(p.get("logprob"))) for p in map(_object, told["content"]))
     tokens, values = told.get("tokens"), told.get("token_logprobs")
     if not isinstance(tokens, list) or not isinstance(values, list):
-        raise _none(server)
+        raise _none(where)
     return tuple(TokenLogprob(str(t), at_most_0(v)) for t, v in zip(tokens, values, strict=False))
 
 
-def next_logprobs(choice: Mapping[str, Any], server: str) -> dict[str, float]:
+def next_logprobs(choice: Mapping[str, Any], where: Where) -> dict[str, float]:
     """Text -> log-probability of the most probable first tokens; empty where the model ended at once."""
-    told = _logprobs(choice, server)
+    told = _logprobs(choice, where)
     positions = told.get("content")
     if not isinstance(positions, list):
         positions = told.get("top_logprobs")
@@ -105,7 +110,7 @@ def next_logprobs(choice: Mapping[str, Any], server: str) -> dict[str, float]:
         return {}
     first = _object(positions[0]) if isinstance(positions, list) else {}
     if not first:
-        raise _none(server)
+        raise _none(where)
     if "top_logprobs" not in first:  # the completions API: text -> log-probability
         return {str(t): at_most_0(v) for t, v in first.items()}
     found: dict[str, float] = {}
@@ -114,26 +119,26 @@ def next_logprobs(choice: Mapping[str, Any], server: str) -> dict[str, float]:
     return found
 
 
-def echoed_mean(choice: Mapping[str, Any], prompt: str, continuation: str, server: str) -> float:
+def echoed_mean(choice: Mapping[str, Any], prompt: str, continuation: str, where: Where) -> float:
     """Mean log-probability of the continuation's tokens in an echoed text; a token across the border counts as the continuation's.
 
     One token was written after the text. A server that leaves it out of its lists has them shifted: it tells each token's probability
     after itself, as llama-cpp-python 0.3 does (its issue 1983). Where the model ended at once there is no such token to tell by.
     """
-    told = _logprobs(choice, server)
+    told = _logprobs(choice, where)
     tokens, values, offsets = told.get("tokens"), told.get("token_logprobs"), told.get("text_offset")
     if not isinstance(tokens, list) or not isinstance(values, list):
-        raise _none(server)
+        raise _none(where)
     whole, tokens = prompt + continuation, [str(t) for t in tokens]
     if "".join(tokens).startswith(whole) or not (isinstance(offsets, list) and all(isinstance(n, int) for n in offsets)):
         offsets = [sum(map(len, tokens[:i])) for i in range(len(tokens))]
     places = list(zip(tokens, values, offsets, strict=False))
     own = [at_most_0(v) for t, v, at in places if v is not None and at + len(t) > len(prompt) and at < len(whole)]
     if not own:
-        raise ReplyError(f"{server} did not echo the prompt with its log-probabilities; name the feature 'continuation' in `without`")
+        raise ReplyError(f"{where.server} did not echo the prompt with its log-probabilities; name the feature 'continuation' in `without`")
     if len(str(choice.get("text"))) > len(whole) and max(at for _, _, at in places) < len(whole):
         raise ReplyError(
-            f"{server} tells the log-probabilities of an echoed text one token too late, so they can't be used; "
+            f"{where.server} tells the log-probabilities of an echoed text one token too late, so they can't be used; "
             "name the feature 'continuation' in `without`"
         )
     return sum(own) / len(own)
@@ -164,15 +169,15 @@ def _kind(body: str) -> str:
     return "an HTML page" if re.match(r"\s*<(!doctype|html|head|body)", body, re.I) else "text" if body.strip() else "nothing"
 
 
-def _logprobs(choice: Mapping[str, Any], server: str) -> Mapping[str, Any]:
+def _logprobs(choice: Mapping[str, Any], where: Where) -> Mapping[str, Any]:
     told = choice.get("logprobs")
     if not isinstance(told, dict):
-        raise _none(server)
+        raise _none(where)
     return told
 
 
-def _none(server: str) -> ReplyError:
-    return ReplyError(f"{server} returned no log-probabilities; use a server that does, or name the feature in `without`")
+def _none(where: Where) -> ReplyError:
+    return ReplyError(f"{where.server} returned no log-probabilities; use a server that does, or name the feature in `without`")
 
 
 def _token(position: Mapping[str, Any]) -> str:

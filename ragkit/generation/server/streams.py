@@ -23,7 +23,7 @@ def heard(events: Any, where: Where, written: Sequence[str]) -> Iterator[dict[st
     try:
         for event in events:
             if not hasattr(event, "to_dict"):
-                raise ReplyError(f"{where.server} sent an event of another form: {event!r:.120}")
+                raise ReplyError(f"{where.server} sent an event of another form: {where.blacken(repr(event))[:120]}")
             yield event.to_dict(warnings=False)
     except APIError as exc:
         blacken_client(exc, where)
