@@ -162,14 +162,14 @@ def windows() -> str:
 
 def listwise() -> str:
     """A small language model's order of held-out windows before and after training."""
-    quality = record("train_listwise")["quality"]
-    rows = [("nDCG@10", "before", "after", "gain, 95 %", "windows better, worse")]
-    for name, found in quality.items():
-        low, high = found["gain's interval"]
-        better, worse = found["windows, better, worse"][1:]
-        means = (f"{found[key]:.4f}" for key in ("before", "after"))
-        rows.append((name.removeprefix("nDCG@10, "), *means, f"{found['gain']:+.4f} ({low:+.4f} to {high:+.4f})", f"{better}, {worse}"))
-    return aligned(rows) if quality else "not measured\n"
+    q = record("train_listwise")["quality"]
+    if not q:
+        return "not measured\n"
+    low, high = q["gain's interval"]
+    rows = [("300 windows of unseen passages", "before", "after", "gain, 95 %")]
+    rows.append(("nDCG@10", f"{q['nDCG@10 before']:.3f}", f"{q['nDCG@10 after']:.3f}", f"{q['gain']:+.3f} ({low:+.3f} to {high:+.3f})"))
+    rows.append(("wholly in order", *(f"{100 * q[f'wholly in order {when}']:.1f} %" for when in ("before", "after")), ""))
+    return aligned(rows)
 
 
 TABLES = {
