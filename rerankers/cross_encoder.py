@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.encoders.folder import model_folder
-from ragkit.encoders.transformer import quiet_transformers
+from ragkit.encoders.transformer import quiet_transformers, reading
 from ragkit.errors import InputError
 from ragkit.generation.usage import FREE, Usage
 from ragkit.join import place_of, query_of
@@ -146,22 +146,6 @@ def load_cross_encoder(model: str, device: str, precision: str) -> _Model:
 def _stamp(folder: Path) -> _Stamp:
     status = ((file, file.stat()) for file in sorted(folder.rglob("*")) if file.is_file())
     return tuple((file.relative_to(folder).as_posix(), s.st_mtime_ns, s.st_size) for file, s in status)
-
-
-@contextmanager
-def reading(folder: Path, wanted: str) -> Iterator[None]:
-    """Around the loading of a model: what its files are not fit for is told as InputError.
-
-    wanted  what the folder should hold
-    """
-    safetensors = need("safetensors", extra="models", why="loading a model")
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError, KeyError, safetensors.SafetensorError) as exc:
-        told = str(exc).strip().partition("\n")[0]
-        raise InputError(f"{folder} holds no {wanted} ({told}); name a folder or hub id of one") from exc
 
 
 class _Model:

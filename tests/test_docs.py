@@ -293,6 +293,14 @@ def test_the_readme_shows_what_is_recorded() -> None:
     assert f"| {m['peak_resident_GB_with_max_ram_1GB']:.2f} GB at most; opened in {m['open_seconds']:.2f} s |" in readme
     means = [f"{q[f'mean nDCG@10 {s}']:.3f}" for s in ("bm25", "dense", "hybrid")]
     assert f"| {' / '.join(means)} |" in readme
+    t = {name: record_tables.record("cross_encoder")["quality"][f"{name} nDCG@10 interpolated"] for name in ("scifact", "cosqa")}
+    low, high = t["scifact"]["gain's interval"]
+    gain = f"{t['scifact']['gain over hybrid']:+.3f} ({low:+.3f} to {high:+.3f}), to {t['scifact']['mean']:.4f}"
+    assert f"| {gain}; CoSQA {t['cosqa']['gain over hybrid']:+.3f} |" in readme
+    w = record_tables.record("rerank")["ratios"]
+    single = "{single_token_vs_generated_time:.2f} of the time, {single_token_vs_generated_passes:.3f} of the passes".format(**w)
+    assert f"| {single} |" in readme
+    assert f"| {w['prefix_reuse_vs_ideal']:.2f} times what is left to compute |" in readme
 
 
 if __name__ == "__main__":

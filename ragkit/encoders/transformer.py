@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ragkit.encoders.batches import batches
 from ragkit.encoders.settings import EncoderSettings
-from ragkit.errors import InputError
+from ragkit.errors import InputError, RagkitError
 from ragkit.registry import need
 
 _BUDGET = 8192
@@ -32,17 +32,29 @@ def load_model(folder: Path, settings: EncoderSettings) -> Any:
     torch = need("torch", extra="models", why="encoding texts")
     device = settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     precision = settings.precision if settings.precision != "auto" else _best_precision(torch, device)
-    try:
-        with quiet_transformers():
-            model = library.SentenceTransformer(
-                str(folder), device=device, local_files_only=True, model_kwargs={"dtype": getattr(torch, precision)}
-            ).eval()
-    except (OSError, ValueError, RuntimeError) as exc:
-        told = str(exc).strip().partition("\n")[0]
-        raise InputError(f"{folder} holds no model that sentence-transformers can load ({told}); name a folder or a hub id of one") from exc
+    with reading(folder, "model that sentence-transformers can load"), quiet_transformers():
+        model = library.SentenceTransformer(
+            str(folder), device=device, local_files_only=True, model_kwargs={"dtype": getattr(torch, precision)}
+        ).eval()
     if settings.max_length is not None:
         model.max_seq_length = settings.max_length
     return model
+
+
+@contextmanager
+def reading(folder: Path, wanted: str) -> Iterator[None]:
+    """Around the loading of a model: what its files are not fit for is told as InputError.
+
+    wanted  what the folder should hold
+    """
+    safetensors = need("safetensors", extra="models", why="loading a model")
+    try:
+        yield
+    except RagkitError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, safetensors.SafetensorError) as exc:
+        told = str(exc).strip().partition("\n")[0]
+        raise InputError(f"{folder} holds no {wanted} ({told}); name a folder or a hub id of one") from exc
 
 
 @contextmanager

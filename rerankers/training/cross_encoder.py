@@ -20,11 +20,11 @@ import numpy as np
 
 from ragkit.encoders.fingerprint import content_of
 from ragkit.encoders.folder import model_folder
-from ragkit.encoders.transformer import quiet_transformers
+from ragkit.encoders.transformer import quiet_transformers, reading
 from ragkit.errors import InputError, UnknownNameError
 from ragkit.progress import Progress, Tracker, track
 from ragkit.registry import need
-from ragkit.rerankers.cross_encoder import MATCHING, cut_queries, has_linear_head, reading
+from ragkit.rerankers.cross_encoder import MATCHING, cut_queries, has_linear_head
 from ragkit.rerankers.training.checkpoint import finish, prepare
 from ragkit.rerankers.training.examples import Example
 from ragkit.stage import check_k

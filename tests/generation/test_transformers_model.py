@@ -421,6 +421,9 @@ def test_models_on_disk(tmp_path: Path) -> None:
         (tmp_path / "pickled" / name).write_bytes((tmp_path / "safe" / name).read_bytes())
     with pytest.raises(InputError, match="holds no language model that transformers can load"):
         load_transformers(str(tmp_path / "pickled"), device="cpu")
+    (tmp_path / "pickled" / "model.safetensors").write_bytes((tmp_path / "safe" / "model.safetensors").read_bytes()[:-9])
+    with pytest.raises(InputError, match="holds no language model that transformers can load"):  # a file that was cut off
+        load_transformers(str(tmp_path / "pickled"), device="cpu")
     with pytest.raises(InputError, match="no folder and no hub id"):
         load_transformers("gpt2")
     with pytest.raises(InputError, match="dtype must be"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ragkit.encoders.fingerprint import content_of, fingerprint
 from ragkit.encoders.folder import model_folder
-from ragkit.encoders.transformer import quiet_transformers
+from ragkit.encoders.transformer import quiet_transformers, reading
 from ragkit.errors import InputError
 from ragkit.registry import need
 
@@ -39,23 +39,17 @@ def load_files(name: str, *, device: str, dtype: str, attention: str) -> tuple[A
     if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise InputError(f"dtype must be 'auto', 'float32', 'bfloat16' or 'float16', got {dtype!r}")
     safe = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet_transformers():
-            config = library.AutoConfig.from_pretrained(folder, **safe)
-            kind = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
-            model = kind.from_pretrained(
-                folder,
-                use_safetensors=True,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-                attn_implementation=attention,
-                **safe,
-            ).to(device)
-            tokenizer = library.AutoTokenizer.from_pretrained(folder, **safe)
-    except (OSError, ValueError, RuntimeError, ImportError) as exc:
-        told = str(exc).strip().partition("\n")[0]
-        raise InputError(
-            f"{folder} holds no language model that transformers can load ({told}); wanted are config, tokenizer and weights as safetensors"
-        ) from exc
+    with reading(folder, "language model that transformers can load from config, tokenizer and safetensors"), quiet_transformers():
+        config = library.AutoConfig.from_pretrained(folder, **safe)
+        kind = library.AutoModelForSeq2SeqLM if config.is_encoder_decoder else library.AutoModelForCausalLM
+        model = kind.from_pretrained(
+            folder,
+            use_safetensors=True,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            attn_implementation=attention,
+            **safe,
+        ).to(device)
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, **safe)
     return model, tokenizer, fingerprint(content_of(folder), **_decisive(model, tokenizer))
 
 
