@@ -571,8 +571,8 @@ def test_fingerprints_tell_models_apart(monkeypatch: pytest.MonkeyPatch) -> None
         return OpenAIModel(model, **({"base_url": "http://127.0.0.1:9/v1"} | settings)).fingerprint
 
     assert made() == made(api_key="k", timeout=1.0, retries=0, prices=(1, 1)) == made(base_url="http://127.0.0.1:9/v1/")
-    others = [made("n"), made(base_url="http://127.0.0.1:8/v1"), made(api="completions"), made(extra={"top_k": 1})]
-    assert len({made(), *others}) == 5
+    others = [made("n"), made(base_url="http://127.0.0.1:8/v1"), made(api="completions"), made(extra={"top_k": 1}), made(prefill=True)]
+    assert len({made(), *others}) == 6
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:7/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     assert OpenAIModel("m").base_url == "http://127.0.0.1:7/v1"

@@ -102,7 +102,7 @@ class OpenAIModel:
         self.features = frozenset((_API_FEATURES[api] - {"prefill"} | begins) - set(without))
         self._extra = dict(extra or {})
         try:
-            deciding = json.dumps([self.base_url, model, api, self._extra], sort_keys=True)
+            deciding = json.dumps([self.base_url, model, api, sorted(self.features), self._extra], sort_keys=True)
         except TypeError as exc:
             raise InputError(f"extra must be plain JSON, got {extra!r:.80}") from exc
         self.fingerprint = hashlib.sha256(deciding.encode()).hexdigest()
