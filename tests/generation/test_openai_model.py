@@ -22,8 +22,8 @@ from ragkit.errors import ContextOverflow, GenerationError, InputError, OfflineE
 from ragkit.generation import Choices, Message, llm
 from ragkit.generation.server import replies
 from ragkit.generation.server import retry as retries_of
-from ragkit.generation.server.errors import Where
 from ragkit.generation.server.openai_model import OpenAIModel
+from ragkit.generation.server.where import Where
 from tests.generation import faults
 from tests.generation.faults import Fault, FaultProxy
 from tests.generation.loopback import Server

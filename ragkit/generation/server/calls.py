@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragkit.errors import ReplyError
 from ragkit.generation.server import errors, replies, retry
-from ragkit.generation.server.errors import Where
+from ragkit.generation.server.where import Where
 
 if TYPE_CHECKING:
     from openai import APIError

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragkit.errors import ContextOverflow, GenerationError, OfflineError, RagkitError, ServerError
 from ragkit.generation.server import retry
 from ragkit.generation.server.replies import plain
+from ragkit.generation.server.where import Where
 
 if TYPE_CHECKING:
     from openai import APIError
@@ -24,16 +24,6 @@ _TOO_LONG = re.compile(
 _LIMIT = re.compile(r"(?:context length|context window|context size|max_model_len|limit)\D{0,40}(\d+)|> (\d+) maximum", re.I)
 _TOKENS = re.compile(r"(?:requested|resulted in|contains|has|passed|request|prompt is too long)\D{0,40}(\d+)", re.I)
 _UNKNOWN_FIELD = re.compile(r"unsupported|not support|unrecogni|unknown|unexpected|not permitted|not allowed|extra|instead", re.I)
-
-
-@dataclass(frozen=True)
-class Where:
-    """What an error's sentence needs: the server in words, the model, its time limit, and how to blacken the key."""
-
-    server: str
-    model: str
-    timeout: float
-    blacken: Callable[[str], str]
 
 
 def status_of(exc: APIError) -> int:

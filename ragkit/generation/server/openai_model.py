@@ -24,10 +24,10 @@ from ragkit.errors import InputError
 from ragkit.generation.arguments import FEATURES, check_prompt, check_prompts, check_sampling, check_spellings, is_begun, lacks
 from ragkit.generation.server import errors, replies
 from ragkit.generation.server.calls import Calls, Dialect
-from ragkit.generation.server.errors import Where
 from ragkit.generation.server.prices import Prices
 from ragkit.generation.server.streams import heard
 from ragkit.generation.server.token_counts import Counter
+from ragkit.generation.server.where import Where
 from ragkit.generation.stops import StopSearch
 from ragkit.generation.types import Completion, Message, Prompt, Scored, Stream
 from ragkit.generation.usage import FREE, Usage

@@ -10,13 +10,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ragkit.errors import ReplyError
+from ragkit.generation.server.where import Where
 from ragkit.generation.types import TokenLogprob
-
-if TYPE_CHECKING:
-    from ragkit.generation.server.errors import Where
 
 Finish = Literal["stop", "length", "filtered"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ragkit.errors import ReplyError
 from ragkit.generation.server.calls import blacken_client
-from ragkit.generation.server.errors import Where, broken_off
+from ragkit.generation.server.errors import broken_off
+from ragkit.generation.server.where import Where
 
 
 def heard(events: Any, where: Where, written: Sequence[str]) -> Iterator[dict[str, Any]]:
