@@ -3,7 +3,8 @@
 Candidates are the hybrid's first 20 (noveleval: the 20 that it gives for each query). The language model is a small one that was
 trained on documentation and follows no instruction: its figures show what each method costs and that none loses a hit, and
 what a method makes of a model that knows little. Cross-encoders are those of `python -m benchmarks cross_encoder`, trained first
-where this machine does not have them; "fused" is half their z-scores and half those of the order that they were given. On sets
+where this machine does not have them; "fused" is half their z-scores and half those of the order that they were given (of NovelEval, which gives no scores, reciprocal
+ranks). On sets
 that they were not trained on they show transfer.
 """
 
@@ -40,6 +41,7 @@ from ragkit import (
     evaluate,
     hybrid,
     interpolate,
+    rrf,
 )
 from ragkit.evaluation.dataset import Dataset, load_dataset
 from ragkit.join import place_of, query_of
@@ -88,7 +90,8 @@ def _one_set(dataset: Dataset, scratch: Path, rerankers: Mapping[str, Stage]) ->
         costs[label] = {**kept, "counts": dict(report.counts)}
         if label.startswith("cross-encoder"):
             pair = cross_encoder.Given(candidates), cross_encoder.Given(found[label])
-            found[f"{label}, fused"] = interpolate(*pair, alpha=0.5, normalise="zscore")(candidates)
+            fuse = rrf(*pair) if candidates.scale == "rank" else interpolate(*pair, alpha=0.5, normalise="zscore")
+            found[f"{label}, fused"] = fuse(candidates)
     qrels = {query.id: dataset.qrels[query.id] for query in candidates.queries}
     return {label: round(evaluate(qrels, run.to_dict(), "nDCG@10").mean["nDCG@10"], 4) for label, run in found.items()}, costs
 
