@@ -3,9 +3,8 @@
 Candidates are the hybrid's first 20 (noveleval: the 20 that it gives for each query). The language model is a small one that was
 trained on documentation and follows no instruction: its figures show what each method costs and that none loses a hit, and
 what a method makes of a model that knows little. Cross-encoders are those of `python -m benchmarks cross_encoder`, trained first
-where this machine does not have them; "fused" is half their z-scores and half those of the order that they were given (of NovelEval, which gives no scores, reciprocal
-ranks). On sets
-that they were not trained on they show transfer.
+where this machine does not have them; "fused" is half their z-scores and half those of the order that they were given (of
+noveleval, which gives no scores, reciprocal ranks). On sets that they were not trained on they show transfer.
 """
 
 from __future__ import annotations
