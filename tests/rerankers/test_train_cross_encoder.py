@@ -321,7 +321,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(base: str, whole: Path, t
     given = examples(16, seed=1)
     (tmp_path / "given.json").write_text(json.dumps([[e.query, e.passages, e.labels] for e in given]))
     code = (
-        "import json, os, signal, sys\n"
+        "import json, os, signal, sys, torch\n"
+        "torch.set_num_threads(1)\n"  # as here: another number of threads rounds otherwise
         "from ragkit.rerankers.training import Example, train_cross_encoder\n"
         "given = [Example(q, tuple(p), tuple(l)) for q, p, l in json.load(open(sys.argv[1]))]\n"
         "kill = lambda done, total, stage: os.kill(os.getpid(), signal.SIGKILL) if done == 7 else None\n"
