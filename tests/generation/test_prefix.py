@@ -205,6 +205,14 @@ def test_batches_hold_each_prompt_once_within_budget(lengths: list[int], budget:
         assert len(group) == 1 or len(group) * (begun + longest + reserve) <= 4 * budget
 
 
+def test_a_batch_that_is_only_scored_keeps_little_once_it_is_large_enough() -> None:
+    scored, written = (next(plan([100] * 100, 8192, begun=300, reserve=reserve)) for reserve in (0, 1))
+    assert len(scored) * 100 >= 2048 > (len(scored) - 1) * 100  # 20 rows keep no more than the budget, but compute too little
+    assert len(written) == 8192 * 4 // 401
+    few = next(plan([10] * 500, 8192, begun=4000))
+    assert len(few) == 8192 * 4 // 4010  # short rests behind a long beginning: as many as are kept at all
+
+
 @given(st.integers(0, 5), st.integers(0, 9), st.lists(st.integers(1, 7), min_size=1, max_size=6))
 def test_a_growing_layer_holds_what_was_written(begun: int, room: int, steps: list[int]) -> None:
     start = torch.arange(2.0 * begun * 3).reshape(1, 2, begun, 3)
