@@ -2,8 +2,9 @@
 
 The model is Qwen2-shaped with about 100 million random weights: its orders mean nothing, its costs are real. Candidates are
 100 passages of at least 100 tokens; windows are 20 by 10, and full ranking reads all passages in one. Single-token and generated
-ranking are timed on the same prompts, one after the other in turn, so that a machine that slows down slows both. The generated
-answer is held to a full permutation. Pointwise prompts are timed with and without reuse of what they share.
+ranking are timed on the same prompts, one after the other in turn, so that a machine that slows down slows both; each way has
+a model object of its own with default settings, so that neither begins with what the other has kept. The generated answer is held
+to a full permutation. Pointwise prompts are timed with and without reuse of what they share.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ WINDOW = 20
 PROMPT = "listwise"
 """Numbers as identifiers: each of 1 to 100 is one token of this tokenizer, so that one token can order all of them."""
 
+WAYS = ("single token", "generated")
 REPEATS = 3
 SHARES = (0.5, 0.75)
 """Shares of a pointwise prompt's tokens that all prompts of a query have in common."""
@@ -37,12 +39,14 @@ SHARES = (0.5, 0.75)
 
 def run(data: Path) -> dict[str, Any]:
     """Time all of them on one model."""
-    model, size = random_model(prefix_cache=0)
+    network, tokenizer = random_network()
+    model = _model(network, tokenizer)
     dataset = load_dataset(data / "scifact")
     passages = passages_of(model, (document.text for document in dataset.documents()))
     query = next(iter(dataset.judged().values()))
-    timed = _orders(model, Run.from_texts(query, passages))
-    shares = {share: _prefix_reuse(query, passages, share) for share in SHARES}
+    timed = _orders([_model(network, tokenizer) for _ in WAYS], Run.from_texts(query, passages))
+    reusing, plain = (_model(network, tokenizer, prefix_cache=kept) for kept in (True, False))
+    shares = {share: _prefix_reuse(reusing, plain, query, passages, share) for share in SHARES}
 
     def ratio(one: str, other: str, field: str) -> float:
         return round(float(timed[one][field] / timed[other][field]), 4)
@@ -56,7 +60,7 @@ def run(data: Path) -> dict[str, Any]:
         "prefix_reuse_vs_ideal": round(max(s["time with / time without"] / (1 - s["share"]) for s in shares.values()), 4),
     }
     context = {
-        "parameters (millions)": round(size / 1e6, 1),
+        "parameters (millions)": round(sum(p.numel() for p in network.parameters()) / 1e6, 1),
         "model": "Qwen2, 24 layers, hidden 512, 8 heads (2 for keys), random weights, float32",
         "candidates": CANDIDATES,
         "tokens of a passage": {"least": TOKENS, "mean": round(statistics.mean(model.count_tokens(p) for p in passages), 1)},
@@ -68,8 +72,8 @@ def run(data: Path) -> dict[str, Any]:
     return {"benchmark": "rerank", "ratios": ratios, "quality": quality, "context": context}
 
 
-def random_model(**settings: Any) -> tuple[TransformersModel, int]:
-    """A Qwen2-shaped model with random weights, and how many it has."""
+def random_network() -> tuple[Any, Any]:
+    """A Qwen2-shaped model with random weights, and a tokenizer for it."""
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
@@ -80,8 +84,11 @@ def random_model(**settings: Any) -> tuple[TransformersModel, int]:
         num_key_value_heads=2, max_position_embeddings=32768, tie_word_embeddings=True,
     )  # fmt: skip
     torch.manual_seed(7)
-    network = Qwen2ForCausalLM(config).eval()
-    return TransformersModel(network, tokenizer, name="random-qwen2", **settings), sum(p.numel() for p in network.parameters())
+    return Qwen2ForCausalLM(config), tokenizer
+
+
+def _model(network: Any, tokenizer: Any, **settings: Any) -> TransformersModel:
+    return TransformersModel(network, tokenizer, name="random-qwen2", **settings)
 
 
 def passages_of(model: TransformersModel, texts: Any) -> list[str]:
@@ -113,15 +120,19 @@ class Recorder:
         return getattr(self._model, name)
 
 
-def _orders(model: TransformersModel, run: Run) -> dict[str, dict[str, Any]]:
-    """The windows of one query, and all its candidates in one, each ordered by one token and by a written permutation in turn."""
+def _orders(models: Sequence[TransformersModel], run: Run) -> dict[str, dict[str, Any]]:
+    """The windows of one query, and all its candidates in one, each ordered by one token and by a written permutation in turn.
+
+    models  one for each of `WAYS`
+    """
+    scoring, writing = models
     prompts: dict[str, list[Prompt]] = {}
     for name, windows in (("sliding", Sliding(WINDOW, WINDOW // 2)), ("full", Full())):
-        recorder = Recorder(model)
+        recorder = Recorder(scoring)
         SingleToken(recorder, prompt=PROMPT, windows=windows, max_words=None, on_error="raise")(run)
         prompts[name] = recorder.prompts
     sizes = {"sliding": WINDOW, "full": len(run.rows)}
-    ways = [f"{name}, {way}" for name in prompts for way in ("single token", "generated")]
+    ways = [f"{name}, {way}" for name in prompts for way in WAYS]
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(REPEATS):
         spent = dict.fromkeys(ways, 0.0)
@@ -131,9 +142,9 @@ def _orders(model: TransformersModel, run: Run) -> dict[str, dict[str, Any]]:
             order = Permutation(tuple(f"[{label}]" for label in labels), begin=LISTWISE[PROMPT].prefill)
             for prompt in asked:
                 start = time.perf_counter()
-                scored = model.next_token_logprobs([prompt], [spellings(label) for label in labels])
+                scored = scoring.next_token_logprobs([prompt], [spellings(label) for label in labels])
                 middle = time.perf_counter()
-                written = model.generate([prompt], max_tokens=8 * len(labels), constraint=order)[0]
+                written = writing.generate([prompt], max_tokens=8 * len(labels), constraint=order)[0]
                 spent[f"{name}, generated"] += time.perf_counter() - middle
                 spent[f"{name}, single token"] += middle - start
                 usage[f"{name}, generated"] += written.usage
@@ -144,9 +155,10 @@ def _orders(model: TransformersModel, run: Run) -> dict[str, dict[str, Any]]:
     return {way: {"seconds": round(statistics.median(seconds[way]), 2), **{f: getattr(usage[way], f) for f in fields}} for way in ways}
 
 
-def _prefix_reuse(query: str, passages: Sequence[str], share: float) -> dict[str, float]:
+def _prefix_reuse(
+    with_reuse: TransformersModel, without: TransformersModel, query: str, passages: Sequence[str], share: float
+) -> dict[str, float]:
     """Pointwise prompts of one query that share their beginning, with and without reuse, in turn."""
-    with_reuse, without = (random_model(prefix_cache=size)[0] for size in (100_000, 0))
     prompt = POINTWISE["yes_no"]
     background = " ".join(passages).split()
 
