@@ -1,4 +1,4 @@
-"""What numba's loops can't say well: bits of a word, and the sum of byte columns over a block of rows held in registers.
+"""What numba's loops can't say well: bits of a word, prefetches, and the sum of byte columns over a block of rows held in registers.
 
 LLVM turns the vectors of 64 into what the processor has (AVX-512, AVX2, SSE2, NEON), so there is one text for all of them.
 """
@@ -39,6 +39,21 @@ def count_ones(typing: Any, word: Any) -> Any:
 def lowest_one(typing: Any, word: Any) -> Any:
     """Place of the lowest one in a uint64 that is not 0, as int64."""
     return types.int64(types.uint64), _unary("cttz")
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Ask for the cache line of an entry of an array, without waiting for it; the place may be any, also outside of the array."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        made = context.make_array(signature.args[0])(context, builder, args[0])
+        place = builder.bitcast(builder.gep(made.data, [args[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        called = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(called, [place, _I32(0), _I32(3), _I32(1)])  # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
 
 
 def _splat(builder: Any, value: Any) -> Any:
