@@ -12,8 +12,19 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.ranks import NONE, RANKS, SUPER, Ranks, rank, symbol_at
-from ragkit.indexes.kernels.signatures import I64, READ_I64, READ_U8, READ_U16, READ_U32, U8, tuple_of
+from ragkit.indexes.kernels.ranks import NONE, SUPER, rank, symbol_at
+from ragkit.indexes.kernels.signatures import (
+    I64,
+    READ_BOOL,
+    READ_I64,
+    READ_U8,
+    READ_U8_2D,
+    READ_U16,
+    READ_U32,
+    READ_U32_3D,
+    U8,
+    tuple_of,
+)  # fmt: skip
 from ragkit.indexes.kernels.signed import signed
 from ragkit.indexes.kernels.simd import prefetch
 
@@ -22,32 +33,45 @@ _TOGETHER = 32
 
 
 class FM(NamedTuple):
-    """An FM-index of a text of n bytes; all arrays read-only.
+    """An FM-index of a text of n bytes, V of them different; S superblocks of B blocks of 1 << shift rows; all arrays read-only.
 
-    firsts     int64 (257,)    first row of each byte; last: n + 1
+    firsts     int64 (257,)        first row of each byte; last: n + 1
+    numbers    uint16 (256,)       place of each byte in `entries`, `NONE` for one that does not occur
+    entries    uint32 (S+1, V, 2)  how often a byte stands before a superblock; and, 0 where it is not in there: where its column or
+                                   list begins in the superblock's pool (19 bits), its code (5), the list's length or 255 (8)
+    pool       uint16 (any,)       columns and lists
+    pools      int64 (S+1,)        where each superblock's begin
+    blocks     uint32 (S B + 1,)   where each block begins in `tokens`
+    tokens     uint8 (any,)        the blocks, as `runs` writes them
+    plain      bool (S+1,)         whether a superblock's blocks are bytes
+    symbols    uint8 (S+1, 31)     byte of each code
+    groups, marks, positions, rows, every, every_row   as `sample` of `suffixes` makes them
     whole      the row of the whole text
-    every, every_row, groups, marks, positions, rows   as `sample` of `suffixes` makes them
     """
 
-    ranks: Ranks
     firsts: NDArray[np.int64]
+    numbers: NDArray[np.uint16]
+    entries: NDArray[np.uint32]
+    pool: NDArray[np.uint16]
+    pools: NDArray[np.int64]
+    blocks: NDArray[np.uint32]
+    tokens: NDArray[np.uint8]
+    plain: NDArray[np.bool_]
+    symbols: NDArray[np.uint8]
     groups: NDArray[np.int64]
     marks: NDArray[np.uint16]
     positions: NDArray[np.uint32]
     rows: NDArray[np.uint32]
+    shift: int
     whole: int
     every: int
     every_row: int
 
 
-FM_TYPE = tuple_of(FM, RANKS, READ_I64, READ_I64, READ_U16, READ_U32, READ_U32, nb.int64, nb.int64, nb.int64)
-
-
-@nb.njit(cache=True, nogil=True, inline="always")
-def _narrow(fm: FM, symbol: int, low: int, high: int) -> tuple[int, int]:
-    """The rows [low, high) of a pattern become those of the pattern with a byte before it."""
-    first, second = rank(fm.ranks, symbol, low - (low > fm.whole), high - (high > fm.whole))
-    return fm.firsts[symbol] + first, fm.firsts[symbol] + second
+FM_TYPE = tuple_of(
+    FM, READ_I64, READ_U16, READ_U32_3D, READ_U16, READ_I64, READ_U32, READ_U8, READ_BOOL, READ_U8_2D,
+    READ_I64, READ_U16, READ_U32, READ_U32, nb.int64, nb.int64, nb.int64, nb.int64,
+)  # fmt: skip
 
 
 @nb.njit(nb.void(FM_TYPE, READ_U8, READ_I64, I64, I64), cache=True, nogil=True)
@@ -55,36 +79,47 @@ def find_one_by_one(
     fm: FM, patterns: NDArray[np.uint8], starts: NDArray[np.int64], lows: NDArray[np.int64], highs: NDArray[np.int64]
 ) -> None:
     """As `find`, a pattern after the other: what `find` is measured against."""
+    firsts, numbers, entries, pool, pools, blocks, tokens, plain = fm[:8]
+    shift, whole = fm.shift, fm.whole
     for q in range(len(lows)):
-        low, high = 0, fm.firsts[256]
+        low, high = 0, firsts[256]
         for k in range(starts[q + 1] - 1, starts[q] - 1, -1):
             symbol = signed(patterns[k])
-            if fm.ranks.numbers[symbol] == NONE:
+            v = signed(numbers[symbol])
+            if v == NONE:
                 low = high
                 break
-            low, high = _narrow(fm, symbol, low, high)
+            low, high = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low - (low > whole), high - (high > whole))
+            low += firsts[symbol]
+            high += firsts[symbol]
             if low >= high:
                 break
         lows[q], highs[q] = low, high
 
 
 @nb.njit(cache=True, nogil=True)
-def _ask_early(fm: FM, v: int, row: int) -> None:
-    ranks = fm.ranks
-    row -= row > fm.whole
-    prefetch(ranks.entries, ((row >> SUPER) * ranks.entries.shape[1] + v) * 2)
-    prefetch(ranks.blocks, row >> ranks.shift)
+def _ask_for_entry(entries: NDArray[np.uint32], blocks: NDArray[np.uint32], shift: int, v: int, row: int) -> None:
+    """Ask for the memory that says where a count before a row reads."""
+    prefetch(entries, ((row >> SUPER) * entries.shape[1] + v) * 2)
+    prefetch(blocks, row >> shift)
 
 
 @nb.njit(cache=True, nogil=True)
-def _ask_for(fm: FM, v: int, row: int) -> None:
+def _ask_for_counts(
+    entries: NDArray[np.uint32],
+    pool: NDArray[np.uint16],
+    pools: NDArray[np.int64],
+    blocks: NDArray[np.uint32],
+    tokens: NDArray[np.uint8],
+    shift: int,
+    v: int,
+    row: int,
+) -> None:
     """Ask for the memory that a count before a row reads."""
-    ranks = fm.ranks
-    row -= row > fm.whole
     s = row >> SUPER
-    entry = signed(ranks.entries[s, v, 1])
-    prefetch(ranks.pool, ranks.pools[s] + (entry >> 13) + ((row & 65535) >> ranks.shift if entry & 255 == 255 else 0))
-    prefetch(ranks.tokens, signed(ranks.blocks[row >> ranks.shift]))
+    entry = signed(entries[s, v, 1])
+    prefetch(pool, pools[s] + (entry >> 13) + ((row & 65535) >> shift if entry & 255 == 255 else 0))
+    prefetch(tokens, signed(blocks[row >> shift]))
 
 
 @nb.njit(nb.void(FM_TYPE, READ_U8, READ_I64, I64, I64), cache=True, nogil=True)
@@ -96,57 +131,58 @@ def find(fm: FM, patterns: NDArray[np.uint8], starts: NDArray[np.int64], lows: N
     lows, highs  int64 (Q,)     output
     cost         two counts in blocks a byte; `_TOGETHER` patterns wait for memory at once
     """
+    firsts, numbers, entries, pool, pools, blocks, tokens, plain = fm[:8]
+    shift, whole = fm.shift, fm.whole
     asked, left = np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.int64)
     waiting, active = 0, 0
     while True:
         while active < _TOGETHER and waiting < len(lows):
-            lows[waiting], highs[waiting] = 0, fm.firsts[256]
+            lows[waiting], highs[waiting] = 0, firsts[256]
             if starts[waiting + 1] > starts[waiting]:
                 asked[active], left[active] = waiting, starts[waiting + 1] - 1
                 active += 1
             waiting += 1
         if active == 0:
             return
-        for i in range(active):  # what the counts of this step begin with
-            v = signed(fm.ranks.numbers[patterns[left[i]]])
+        for i in range(active):
+            v, q = signed(numbers[patterns[left[i]]]), asked[i]
             if v != NONE:
-                _ask_for(fm, v, lows[asked[i]])
-                _ask_for(fm, v, highs[asked[i]])
+                _ask_for_counts(entries, pool, pools, blocks, tokens, shift, v, lows[q] - (lows[q] > whole))
+                _ask_for_counts(entries, pool, pools, blocks, tokens, shift, v, highs[q] - (highs[q] > whole))
         kept = 0
         for i in range(active):
             q, symbol = asked[i], signed(patterns[left[i]])
-            if fm.ranks.numbers[symbol] == NONE:
+            v = signed(numbers[symbol])
+            if v == NONE:
                 lows[q] = highs[q]
                 continue
-            lows[q], highs[q] = _narrow(fm, symbol, lows[q], highs[q])
-            if lows[q] < highs[q] and left[i] > starts[q]:
+            low, high = lows[q], highs[q]
+            low, high = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low - (low > whole), high - (high > whole))
+            low += firsts[symbol]
+            high += firsts[symbol]
+            lows[q], highs[q] = low, high
+            if low < high and left[i] > starts[q]:
                 asked[kept], left[kept] = q, left[i] - 1
-                _ask_early(fm, signed(fm.ranks.numbers[patterns[left[kept]]]), lows[q])
-                _ask_early(fm, signed(fm.ranks.numbers[patterns[left[kept]]]), highs[q])
+                v = signed(numbers[patterns[left[kept]]])
+                if v != NONE:
+                    _ask_for_entry(entries, blocks, shift, v, low - (low > whole))
+                    _ask_for_entry(entries, blocks, shift, v, high - (high > whole))
                 kept += 1
         active = kept
 
 
 @nb.njit(cache=True, nogil=True)
-def _back(fm: FM, row: int) -> tuple[int, int]:
-    """(byte before the row's suffix, row of the suffix that begins with it); not for the row of the whole text."""
-    row -= row > fm.whole
-    symbol = symbol_at(fm.ranks, row)
-    return symbol, fm.firsts[symbol] + rank(fm.ranks, symbol, row, row)[0]
-
-
-@nb.njit(cache=True, nogil=True)
-def _position(fm: FM, row: int) -> int:
+def _position(groups: NDArray[np.int64], marks: NDArray[np.uint16], positions: NDArray[np.uint32], row: int) -> int:
     """Position of a sampled row divided by `every`, -1 where it is not sampled."""
-    low, high, wanted = fm.groups[row >> 16], fm.groups[(row >> 16) + 1], row & 65535
+    low, high, wanted = groups[row >> 16], groups[(row >> 16) + 1], row & 65535
     end = high
     while low < high:
         middle = (low + high) >> 1
-        if fm.marks[middle] < wanted:
+        if marks[middle] < wanted:
             low = middle + 1
         else:
             high = middle
-    return signed(fm.positions[low]) if low < end and fm.marks[low] == wanted else -1
+    return signed(positions[low]) if low < end and marks[low] == wanted else -1
 
 
 @nb.njit(nb.void(FM_TYPE, nb.int64, I64), cache=True, nogil=True)
@@ -155,17 +191,22 @@ def locate(fm: FM, low: int, out: NDArray[np.int64]) -> None:
 
     out  int64 (any,)   output
     """
+    firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols, groups, marks, positions = fm[:12]
+    shift, whole = fm.shift, fm.whole
     for i in range(len(out)):
         row, steps = low + i, 0
         if row == 0:
-            out[i] = fm.firsts[256] - 1
+            out[i] = firsts[256] - 1
             continue
         while True:
-            found = _position(fm, row)
+            found = _position(groups, marks, positions, row)
             if found >= 0:
                 out[i] = found * fm.every + steps
                 break
-            _, row = _back(fm, row)
+            row -= row > whole
+            symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
+            before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, signed(numbers[symbol]), row, row)
+            row = firsts[symbol] + before
             steps += 1
 
 
@@ -175,12 +216,17 @@ def extract(fm: FM, start: int, out: NDArray[np.uint8]) -> None:
 
     out  uint8 (any,)   output
     """
+    firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols = fm[:9]
+    shift, whole = fm.shift, fm.whole
     end = start + len(out)
     sampled = (end + fm.every_row - 1) // fm.every_row
-    position = min(sampled * fm.every_row, fm.firsts[256] - 1)
+    position = min(sampled * fm.every_row, firsts[256] - 1)
     row = signed(fm.rows[sampled]) if sampled < len(fm.rows) else 0
     while position > start:
         position -= 1
-        symbol, row = _back(fm, row)
+        row -= row > whole
+        symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
+        before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, signed(numbers[symbol]), row, row)
+        row = firsts[symbol] + before
         if position < end:
             out[position - start] = symbol

@@ -10,8 +10,6 @@ fixed-block boosting of Kärkkäinen & Puglisi (CPM 2011), with runs in place of
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +18,14 @@ from ragkit.indexes.kernels.runs import OTHER, count_runs, encode_runs, find_run
 from ragkit.indexes.kernels.signatures import (
     BOOL,
     I64,
-    READ_BOOL,
     READ_I64,
     READ_U8,
-    READ_U8_2D,
     READ_U16,
-    READ_U32,
-    READ_U32_3D,
     U8,
     U8_2D,
     U16,
     U32,
     U32_3D,
-    tuple_of,
 )  # fmt: skip
 from ragkit.indexes.kernels.signed import signed
 
@@ -45,34 +38,6 @@ NONE = 65535
 _MASK = (1 << SUPER) - 1
 _COLUMN = 255
 """Size of an entry that has a column; one with a list has its length here."""
-
-
-class Ranks(NamedTuple):
-    """A transform of n rows with counts; S superblocks of B blocks of 1 << shift rows; all arrays read-only.
-
-    numbers   uint16 (256,)        place of each symbol in `entries`, `NONE` for one that does not occur
-    entries   uint32 (S+1, V, 2)   how often a symbol stands before a superblock; and, 0 where it is not in there: where its column or
-                                   list begins in the superblock's pool (19 bits), its code (5), the list's length or 255 (8)
-    pool      uint16 (any,)        columns and lists
-    pools     int64 (S+1,)         where each superblock's begin
-    blocks    uint32 (S B + 1,)    where each block begins in `tokens`
-    tokens    uint8 (any,)
-    plain     bool (S+1,)          whether a superblock's blocks are bytes
-    symbols   uint8 (S+1, 31)      symbol of each code
-    """
-
-    numbers: NDArray[np.uint16]
-    entries: NDArray[np.uint32]
-    pool: NDArray[np.uint16]
-    pools: NDArray[np.int64]
-    blocks: NDArray[np.uint32]
-    tokens: NDArray[np.uint8]
-    plain: NDArray[np.bool_]
-    symbols: NDArray[np.uint8]
-    shift: int
-
-
-RANKS = tuple_of(Ranks, READ_U16, READ_U32_3D, READ_U16, READ_I64, READ_U32, READ_U8, READ_BOOL, READ_U8_2D, nb.int64)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -130,7 +95,7 @@ def fill_ranks(
     plain: NDArray[np.bool_],
     symbols: NDArray[np.uint8],
 ) -> int:
-    """Fill the arrays of `Ranks` from a transform; how many tokens they are.
+    """Fill the counts of a transform (see `FM` in `backward`); how many bytes the tokens take.
 
     rows     uint8 (n,)
     pools    as `measure_pools` says; entries, plain and symbols are zeros on entry
@@ -198,44 +163,76 @@ def _count_bytes(tokens: NDArray[np.uint8], start: int, end: int, symbol: int) -
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def _rank_in_block(ranks: Ranks, symbol: int, v: int, low: int, high: int) -> tuple[int, int]:
+def _rank_in_block(
+    entries: NDArray[np.uint32],
+    pool: NDArray[np.uint16],
+    pools: NDArray[np.int64],
+    blocks: NDArray[np.uint32],
+    tokens: NDArray[np.uint8],
+    plain: NDArray[np.bool_],
+    shift: int,
+    symbol: int,
+    v: int,
+    low: int,
+    high: int,
+) -> tuple[int, int]:
     """As `rank`, for two rows of one block."""
     s = low >> SUPER
-    before, entry = signed(ranks.entries[s, v, 0]), signed(ranks.entries[s, v, 1])
-    size, at = entry & 255, ranks.pools[s] + (entry >> 13)
+    before, entry = signed(entries[s, v, 0]), signed(entries[s, v, 1])
+    size, at = entry & 255, pools[s] + (entry >> 13)
     if size == 0:
         return before, before
     if size < _COLUMN:
         first, second = before, before
         for i in range(at, at + size):
-            first += ranks.pool[i] < low & _MASK
-            second += ranks.pool[i] < high & _MASK
+            first += pool[i] < low & _MASK
+            second += pool[i] < high & _MASK
         return first, second
-    block, mask = low >> ranks.shift, (1 << ranks.shift) - 1
-    before += signed(ranks.pool[at + ((low & _MASK) >> ranks.shift)])
-    start = signed(ranks.blocks[block])
-    if ranks.plain[s]:
-        first = _count_bytes(ranks.tokens, start, start + (low & mask), symbol)
-        return before + first, before + first + _count_bytes(ranks.tokens, start + (low & mask), start + (high & mask), symbol)
-    first, second = count_runs(ranks.tokens, start, signed(ranks.blocks[block + 1]), low & mask, high & mask, (entry >> 8) & 31, symbol)
+    block, mask = low >> shift, (1 << shift) - 1
+    before += signed(pool[at + ((low & _MASK) >> shift)])
+    start = signed(blocks[block])
+    if plain[s]:
+        first = _count_bytes(tokens, start, start + (low & mask), symbol)
+        return before + first, before + first + _count_bytes(tokens, start + (low & mask), start + (high & mask), symbol)
+    first, second = count_runs(tokens, start, signed(blocks[block + 1]), low & mask, high & mask, (entry >> 8) & 31, symbol)
     return before + first, before + second
 
 
 @nb.njit(cache=True, nogil=True, inline="always")
-def rank(ranks: Ranks, symbol: int, low: int, high: int) -> tuple[int, int]:
-    """How often a symbol that occurs stands before row low, and before row high; 0 <= low <= high <= n."""
-    v = signed(ranks.numbers[symbol])
-    if low >> ranks.shift == high >> ranks.shift:
-        return _rank_in_block(ranks, symbol, v, low, high)
-    return _rank_in_block(ranks, symbol, v, low, low)[0], _rank_in_block(ranks, symbol, v, high, high)[0]
+def rank(
+    entries: NDArray[np.uint32],
+    pool: NDArray[np.uint16],
+    pools: NDArray[np.int64],
+    blocks: NDArray[np.uint32],
+    tokens: NDArray[np.uint8],
+    plain: NDArray[np.bool_],
+    shift: int,
+    symbol: int,
+    v: int,
+    low: int,
+    high: int,
+) -> tuple[int, int]:
+    """How often a symbol that occurs stands before row low, and before row high; 0 <= low <= high <= n.
+
+    The arrays are given one by one: taken from a tuple in here, numba would count references to each at every step.
+
+    v  the symbol's place in `entries`
+    """
+    if low >> shift == high >> shift:
+        return _rank_in_block(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low, high)
+    first, _ = _rank_in_block(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low, low)
+    second, _ = _rank_in_block(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, high, high)
+    return first, second
 
 
 @nb.njit(cache=True, nogil=True)
-def symbol_at(ranks: Ranks, row: int) -> int:
+def symbol_at(
+    blocks: NDArray[np.uint32], tokens: NDArray[np.uint8], plain: NDArray[np.bool_], symbols: NDArray[np.uint8], shift: int, row: int
+) -> int:
     """The symbol of a row, 0 <= row < n."""
-    block, place = row >> ranks.shift, row & ((1 << ranks.shift) - 1)
-    start = signed(ranks.blocks[block])
-    if ranks.plain[row >> SUPER]:
-        return signed(ranks.tokens[start + place])
-    code, symbol = find_run(ranks.tokens, start, signed(ranks.blocks[block + 1]), place)
-    return symbol if symbol >= 0 else signed(ranks.symbols[row >> SUPER, code])
+    block, place = row >> shift, row & ((1 << shift) - 1)
+    start = signed(blocks[block])
+    if plain[row >> SUPER]:
+        return signed(tokens[start + place])
+    code, symbol = find_run(tokens, start, signed(blocks[block + 1]), place)
+    return symbol if symbol >= 0 else signed(symbols[row >> SUPER, code])

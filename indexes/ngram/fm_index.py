@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError
 from ragkit.indexes.kernels.backward import FM, extract, find, locate
-from ragkit.indexes.kernels.ranks import NONE, SUPER, Ranks, fill_ranks, measure_pools
+from ragkit.indexes.kernels.ranks import NONE, SUPER, fill_ranks, measure_pools
 from ragkit.indexes.kernels.suffixes import sample, transform
 from ragkit.indexes.ngram.suffixes import end_to_end, sort_suffixes
 
@@ -64,15 +64,16 @@ class FMIndex:
         """The same of a text whose suffixes are sorted already."""
         rows = np.empty(len(text), np.uint8)
         whole = transform(text, suffixes, rows) if len(text) else 0
-        ranks, firsts = _ranks(rows, layout.shift)
+        counts = _counts(rows, layout.shift)
         n_marks = -(-len(text) // layout.every)
-        groups = np.zeros((len(text) >> 16) + 2, np.int64)
+        groups = np.zeros((len(text) >> SUPER) + 2, np.int64)
         marks, positions = np.empty(n_marks, np.uint16), np.empty(n_marks, np.uint32)
         sampled = np.empty(-(-len(text) // layout.every_row), np.uint32)
         sample(suffixes, layout.every, layout.every_row, groups, marks, positions, sampled)
-        for array in (groups, marks, positions, sampled):
+        arrays = (*counts, groups, marks, positions, sampled)
+        for array in arrays:
             array.flags.writeable = False
-        return cls(FM(ranks, firsts, groups, marks, positions, sampled, whole, layout.every, layout.every_row))
+        return cls(FM._make((*arrays, layout.shift, whole, layout.every, layout.every_row)))
 
     def __len__(self) -> int:
         return int(self.fm.firsts[256]) - 1
@@ -80,7 +81,7 @@ class FMIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(a.nbytes for part in (self.fm, self.fm.ranks) for a in part if isinstance(a, np.ndarray))
+        return sum(a.nbytes for a in self.fm if isinstance(a, np.ndarray))
 
     def find(self, patterns: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows [low, high) that begin with each pattern, as int64 (Q,) each: `locate` says where they stand in the text.
@@ -114,22 +115,19 @@ class FMIndex:
         return out.tobytes()
 
 
-def _ranks(rows: NDArray[np.uint8], shift: int) -> tuple[Ranks, NDArray[np.int64]]:
-    """Counts of a transform, and the first row of each byte."""
+def _counts(rows: NDArray[np.uint8], shift: int) -> tuple[NDArray[Any], ...]:
+    """The first nine arrays of `FM`."""
     counts = np.bincount(rows, minlength=256)
     firsts = np.concatenate(([1], 1 + np.cumsum(counts))).astype(np.int64)
     numbers = np.full(256, NONE, np.uint16)
-    symbols = np.flatnonzero(counts)
-    numbers[symbols] = np.arange(len(symbols))
+    present = np.flatnonzero(counts)
+    numbers[present] = np.arange(len(present))
     n_super = (len(rows) + (1 << SUPER) - 1) >> SUPER
     pools = np.zeros(n_super + 1, np.int64)
-    measure_pools(rows, numbers, len(symbols), shift, pools)
-    entries = np.zeros((n_super + 1, len(symbols), 2), np.uint32)
+    measure_pools(rows, numbers, len(present), shift, pools)
+    entries = np.zeros((n_super + 1, len(present), 2), np.uint32)
     pool, blocks = np.zeros(pools[-1], np.uint16), np.empty((n_super << (SUPER - shift)) + 1, np.uint32)
     tokens, plain = np.empty(len(rows), np.uint8), np.zeros(n_super + 1, np.bool_)
-    of_codes = np.zeros((n_super + 1, 31), np.uint8)
-    used = fill_ranks(rows, numbers, len(symbols), shift, pools, entries, pool, blocks, tokens, plain, of_codes)
-    made = Ranks(numbers, entries, pool, pools, blocks, tokens[:used].copy(), plain, of_codes, shift)
-    for array in (*made[:-1], firsts):
-        array.flags.writeable = False
-    return made, firsts
+    symbols = np.zeros((n_super + 1, 31), np.uint8)
+    used = fill_ranks(rows, numbers, len(present), shift, pools, entries, pool, blocks, tokens, plain, symbols)
+    return firsts, numbers, entries, pool, pools, blocks, tokens[:used].copy(), plain, symbols

@@ -1,0 +1,197 @@
+"""The FM-index against naive search and against the plain suffix array: exactness, room, and the time of counting.
+
+The text is cpp-docs, documents end to end with a byte between them that no UTF-8 text has. The loops over the patterns run inside one
+kernel each, take turns, and search for the same patterns of 4 to 64 bytes; figures are medians of the ratios of turns. The search of
+many patterns side by side is measured on more than 500 MB: cpp-docs repeated, in each copy about every third word exchanged for another.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.indexes.kernels.backward import find, find_one_by_one
+from ragkit.indexes.kernels.suffixes import suffix_ranges
+from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex
+from ragkit.indexes.ngram.suffixes import end_to_end, sort_suffixes
+
+REPEATS = 5
+TIMED = 20_000
+"""Patterns that are timed; a fifth of them with a byte changed."""
+CHECKED = 10_000
+LARGE = 512 << 20
+CHANGED = 0.3
+FEW = 100
+"""Occurrences up to which also the places are compared."""
+
+
+def run(data: Path) -> dict[str, Any]:
+    """Build, check and time both presets."""
+    documents = documents_of(data)
+    text = np.frombuffer(b"\xff".join(documents), np.uint8)
+    start = time.perf_counter()
+    suffixes = sort_suffixes(text)
+    sorting = time.perf_counter() - start
+    suffixes.flags.writeable = False
+    rng = np.random.default_rng(5)
+    timed = patterns_of(text, TIMED, rng)
+    checked = [*patterns_of(text, CHECKED, rng), *odd_patterns(documents, rng)]
+    expected = [places(text.tobytes(), pattern) for pattern in checked]
+    ratios: dict[str, float] = {}
+    mismatches, building = 0, {}
+    for preset, layout in LAYOUTS.items():
+        start = time.perf_counter()
+        index = FMIndex.of_suffixes(text, suffixes, layout)
+        building[preset] = time.perf_counter() - start
+        mismatches += _mismatches(index, checked, expected)
+        times = _microseconds({
+            "suffix array": lambda *out: suffix_ranges(text, suffixes, *out),
+            "loop": lambda *out, index=index: find_one_by_one(index.fm, *out),
+            "batch": lambda *out, index=index: find(index.fm, *out),
+        }, timed)  # fmt: skip
+        ratios[f"{preset}_size_vs_text"] = round(index.nbytes / len(text), 4)
+        ratios[f"{preset}_count_vs_suffix_array"] = _ratio(times, "loop", "suffix array")
+        ratios[f"{preset}_batch_count_vs_suffix_array"] = _ratio(times, "batch", "suffix array")
+        building[f"{preset} count, microseconds"] = round(median(times["loop"]), 2)
+    ratios["size_vs_text"] = ratios["compact_size_vs_text"]
+    ratios["build_vs_sorting"] = round((sorting + max(building[p] for p in LAYOUTS)) / sorting, 2)
+    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
+        ratios["peak_memory_vs_text"] = max(_peak(text, preset, Path(folder)) for preset in LAYOUTS)
+    large = larger_text(text, LARGE, rng)
+    suffixes = sort_suffixes(large)
+    suffixes.flags.writeable = False
+    some = patterns_of(large, TIMED, rng)
+    for preset, layout in LAYOUTS.items():
+        index = FMIndex.of_suffixes(large, suffixes, layout)
+        loops: dict[str, Callable[..., None]] = {
+            "loop": lambda *out, index=index: find_one_by_one(index.fm, *out), "batch": lambda *out, index=index: find(index.fm, *out)
+        }  # fmt: skip
+        ratios[f"{preset}_batch_vs_loop"] = _ratio(_microseconds(loops, some), "loop", "batch")
+    ratios["batch_vs_loop"] = ratios["fast_batch_vs_loop"]
+    context = {
+        "text": f"cpp-docs, {len(text):,} bytes of {len(documents):,} documents; {len(large):,} bytes for the batch",
+        "patterns checked": len(checked),
+        "patterns checked that do not occur": sum(not e[0] for e in expected),
+        "patterns timed": f"{TIMED:,} of 4 to 64 bytes",
+        "seconds": {"suffix sorting": round(sorting, 2), **{k: round(v, 2) for k, v in building.items()}},
+    }
+    return {"benchmark": "ngram", "ratios": ratios, "quality": {"mismatches": mismatches}, "context": context}
+
+
+def documents_of(data: Path) -> list[bytes]:
+    """The files of cpp-docs."""
+    with tarfile.open(data / "cpp-docs" / "cpp-docs.tar.xz") as files:
+        return [opened.read() for member in files if (opened := files.extractfile(member)) is not None]
+
+
+def patterns_of(text: NDArray[np.uint8], n: int, rng: np.random.Generator) -> list[bytes]:
+    """Pieces of 4 to 64 bytes; of every fifth a byte is another one."""
+    found = []
+    for i in range(n):
+        length = int(rng.integers(4, 65))
+        start = int(rng.integers(0, len(text) - length))
+        piece = bytearray(text[start : start + length].tobytes())
+        if i % 5 == 0:
+            piece[int(rng.integers(length))] = int(rng.integers(1, 127))
+        found.append(bytes(piece))
+    return found
+
+
+def odd_patterns(documents: Sequence[bytes], rng: np.random.Generator) -> list[bytes]:
+    """Single bytes, random ones (also no UTF-8), such with NUL, and patterns longer than the document that they begin in."""
+    single = [bytes([b]) for b in range(255)]  # 255 separates documents
+    noise = [rng.integers(0, 255, rng.integers(2, 9)).astype(np.uint8).tobytes() for _ in range(500)]
+    with_nul = [d[:k] + b"\0" + d[k : 2 * k] for d, k in zip(documents[:200], rng.integers(1, 20, 200).tolist(), strict=True)]
+    longer = [d + b"\n" + documents[i + 1][:9] for i, d in enumerate(documents[:100])] + [d[-40:] + b"x" for d in documents[100:200]]
+    cut = [d[5:].split("é".encode())[0] + "é".encode()[:1] for d in documents if "é".encode() in d[5:]][:50]  # ends within a character
+    return [*single, *noise, *with_nul, *longer, *cut, *(d for d in documents[200:300] if d)]
+
+
+def places(text: bytes, pattern: bytes) -> tuple[int, list[int]]:
+    """(how often, the first of the places) by the plainest search; occurrences that overlap all count."""
+    if len(pattern) == 1:
+        return text.count(pattern), []
+    count, found, at = 0, [], text.find(pattern)
+    while at >= 0:
+        count += 1
+        if count <= FEW:
+            found.append(at)
+        at = text.find(pattern, at + 1)
+    return count, found
+
+
+def larger_text(text: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Copies of a text, each with other words."""
+    pieces = re.findall(rb"[A-Za-z0-9_]+|[^A-Za-z0-9_]+", text.tobytes())
+    vocabulary, ids = np.unique(np.array(pieces, dtype=object), return_inverse=True)
+    word = np.array([piece[:1].isalnum() for piece in vocabulary])
+    words, copies, made = ids[word[ids]], [], 0
+    spelled = vocabulary.tolist()
+    while made < size:
+        copy = ids.copy()
+        exchanged = word[copy] & (rng.random(len(copy)) < CHANGED)
+        copy[exchanged] = rng.choice(words, int(exchanged.sum()))
+        copies.append(b"".join([spelled[i] for i in copy.tolist()]))
+        made += len(copies[-1])
+    return np.frombuffer(b"".join(copies), np.uint8)
+
+
+def _mismatches(index: FMIndex, patterns: Sequence[bytes], expected: Sequence[tuple[int, list[int]]]) -> int:
+    """Patterns whose count or places are not those of the plain search."""
+    lows, highs = index.find(patterns)
+    wrong = 0
+    for (count, found), low, high in zip(expected, lows.tolist(), highs.tolist(), strict=True):
+        there = sorted(index.locate(low, high).tolist()) if found and count <= FEW else found
+        wrong += count != high - low or (count <= FEW and there != found)
+    return wrong
+
+
+def _microseconds(loops: dict[str, Callable[..., None]], patterns: Sequence[bytes]) -> dict[str, list[float]]:
+    """Of each turn, for a pattern; the first turn, which warms up, is left out, and all loops must count the same."""
+    given, starts = end_to_end(patterns)
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    counts: dict[str, NDArray[np.int64]] = {}
+    for turn in range(REPEATS + 1):
+        for name, loop in loops.items():
+            lows, highs = np.empty((2, len(patterns)), np.int64)
+            start = time.perf_counter()
+            loop(given, starts, lows, highs)
+            if turn:
+                times[name].append((time.perf_counter() - start) / len(patterns) * 1e6)
+            counts[name] = highs - lows
+    first = next(iter(counts.values()))
+    if not all((count == first).all() for count in counts.values()):
+        raise RuntimeError("the searches that are timed do not count the same")
+    return times
+
+
+def _ratio(times: dict[str, list[float]], one: str, other: str) -> float:
+    return round(median(a / b for a, b in zip(times[one], times[other], strict=True)), 3)
+
+
+def _peak(text: NDArray[np.uint8], preset: str, folder: Path) -> float:
+    """The most memory that building takes in a process of its own, the text included, as a multiple of the text."""
+    np.save(folder / "text.npy", text)
+    code = f"from benchmarks.ngram import build_alone; build_alone({str(folder / 'text.npy')!r}, {preset!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return round(float(done.stdout) / len(text), 2)
+
+
+def build_alone(path: str, preset: str) -> None:
+    """Print the bytes that reading a text and building its index added to what the process took before."""
+    FMIndex.build(np.frombuffer(b"warm up", np.uint8), preset)  # type: ignore[arg-type]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    FMIndex.build(np.load(path), preset)  # type: ignore[arg-type]
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
