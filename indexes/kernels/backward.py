@@ -1,7 +1,8 @@
 """Search in an FM-index: from a pattern's last byte to its first, a step a byte.
 
 source: Ferragina & Manzini, Opportunistic Data Structures with Applications, FOCS 2000 (count, locate, extract).
-Rows are those of `suffixes`: n + 1, of which the transform leaves out the one of the whole text.
+Rows are those of `suffixes`: n + 1, of which the transform leaves out the one of the whole text. What a file can hold that was
+written by nobody leads to wrong rows, never out of the arrays: each row is held to those that there are.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class FM(NamedTuple):
                                    list begins in the superblock's pool (19 bits), its code (5), the list's length or 255 (8)
     pool       uint16 (any,)       columns and lists
     pools      int64 (S+1,)        where each superblock's begin
-    blocks     uint32 (S B + 1,)   where each block begins in `tokens`
-    tokens     uint8 (any,)        the blocks, as `runs` writes them
+    blocks     uint32 (S B + 2,)   where each block begins in `tokens`; what is behind the last has no bytes
+    tokens     uint8 (any,)        the blocks, as `runs` writes them, and as many bytes more as a block has rows
     plain      bool (S+1,)         whether a superblock's blocks are bytes
     symbols    uint8 (S+1, 31)     byte of each code
     groups, marks, positions, rows, every, every_row   as `sample` of `suffixes` makes them
@@ -80,9 +81,9 @@ def find_one_by_one(
 ) -> None:
     """As `find`, a pattern after the other: what `find` is measured against."""
     firsts, numbers, entries, pool, pools, blocks, tokens, plain = fm[:8]
-    shift, whole = fm.shift, fm.whole
+    shift, whole, n_rows = fm.shift, fm.whole, firsts[256]
     for q in range(len(lows)):
-        low, high = 0, firsts[256]
+        low, high = 0, n_rows
         for k in range(starts[q + 1] - 1, starts[q] - 1, -1):
             symbol = signed(patterns[k])
             v = signed(numbers[symbol])
@@ -90,9 +91,9 @@ def find_one_by_one(
                 low = high
                 break
             low, high = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low - (low > whole), high - (high > whole))
-            low += firsts[symbol]
-            high += firsts[symbol]
+            low, high = min(low + firsts[symbol], n_rows), min(high + firsts[symbol], n_rows)
             if low >= high:
+                low = high
                 break
         lows[q], highs[q] = low, high
 
@@ -132,12 +133,12 @@ def find(fm: FM, patterns: NDArray[np.uint8], starts: NDArray[np.int64], lows: N
     cost         two counts in blocks a byte; `_TOGETHER` patterns wait for memory at once
     """
     firsts, numbers, entries, pool, pools, blocks, tokens, plain = fm[:8]
-    shift, whole = fm.shift, fm.whole
+    shift, whole, n_rows = fm.shift, fm.whole, firsts[256]
     asked, left = np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.int64)
     waiting, active = 0, 0
     while True:
         while active < _TOGETHER and waiting < len(lows):
-            lows[waiting], highs[waiting] = 0, firsts[256]
+            lows[waiting], highs[waiting] = 0, n_rows
             if starts[waiting + 1] > starts[waiting]:
                 asked[active], left[active] = waiting, starts[waiting + 1] - 1
                 active += 1
@@ -158,9 +159,8 @@ def find(fm: FM, patterns: NDArray[np.uint8], starts: NDArray[np.int64], lows: N
                 continue
             low, high = lows[q], highs[q]
             low, high = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low - (low > whole), high - (high > whole))
-            low += firsts[symbol]
-            high += firsts[symbol]
-            lows[q], highs[q] = low, high
+            low, high = min(low + firsts[symbol], n_rows), min(high + firsts[symbol], n_rows)
+            lows[q], highs[q] = min(low, high), high
             if low < high and left[i] > starts[q]:
                 asked[kept], left[kept] = q, left[i] - 1
                 v = signed(numbers[patterns[left[kept]]])
@@ -189,24 +189,28 @@ def _position(groups: NDArray[np.int64], marks: NDArray[np.uint16], positions: N
 def locate(fm: FM, low: int, out: NDArray[np.int64]) -> None:
     """Positions in the text of rows low, low + 1, …, in the order of the rows. cost at most `every` steps a row
 
-    out  int64 (any,)   output
+    out  int64 (any,)   output; -1 where the index is damaged
     """
     firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols, groups, marks, positions = fm[:12]
-    shift, whole = fm.shift, fm.whole
+    shift, whole, n_rows = fm.shift, fm.whole, firsts[256]
     for i in range(len(out)):
         row, steps = low + i, 0
         if row == 0:
-            out[i] = firsts[256] - 1
+            out[i] = n_rows - 1
             continue
-        while True:
+        out[i] = -1
+        while steps < fm.every:
             found = _position(groups, marks, positions, row)
             if found >= 0:
-                out[i] = found * fm.every + steps
+                out[i] = min(found * fm.every + steps, n_rows - 1)
                 break
             row -= row > whole
             symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
-            before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, signed(numbers[symbol]), row, row)
-            row = firsts[symbol] + before
+            v = signed(numbers[symbol])
+            if v == NONE:
+                break
+            before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, row, row)
+            row = min(firsts[symbol] + before, n_rows - 1)
             steps += 1
 
 
@@ -214,19 +218,22 @@ def locate(fm: FM, low: int, out: NDArray[np.int64]) -> None:
 def extract(fm: FM, start: int, out: NDArray[np.uint8]) -> None:
     """The bytes of the text from a position on, start + len(out) <= n. cost a step a byte, and `every_row` more at most
 
-    out  uint8 (any,)   output
+    out  uint8 (any,)   output; left as it is where the index is damaged
     """
     firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols = fm[:9]
-    shift, whole = fm.shift, fm.whole
+    shift, whole, n_rows = fm.shift, fm.whole, firsts[256]
     end = start + len(out)
     sampled = (end + fm.every_row - 1) // fm.every_row
-    position = min(sampled * fm.every_row, firsts[256] - 1)
+    position = min(sampled * fm.every_row, n_rows - 1)
     row = signed(fm.rows[sampled]) if sampled < len(fm.rows) else 0
     while position > start:
         position -= 1
         row -= row > whole
         symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
-        before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, signed(numbers[symbol]), row, row)
-        row = firsts[symbol] + before
+        v = signed(numbers[symbol])
+        if v == NONE:
+            break
+        before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, row, row)
+        row = min(firsts[symbol] + before, n_rows - 1)
         if position < end:
             out[position - start] = symbol

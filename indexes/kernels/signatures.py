@@ -38,3 +38,4 @@ F32_2D, I64_2D, U8_2D, U64_2D, U32_3D = (
     _write(nb.uint32, 3),
 )
 READ_U64_3D = _read(nb.uint64, 3)
+PAIR = nb.types.UniTuple(nb.int64, 2)  # type: ignore[no-untyped-call]

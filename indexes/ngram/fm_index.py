@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.errors import InputError
+from ragkit.collection.files import open_array, save_array
+from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.backward import FM, extract, find, locate
 from ragkit.indexes.kernels.ranks import NONE, SUPER, fill_ranks, measure_pools
 from ragkit.indexes.kernels.suffixes import sample, transform
@@ -37,6 +39,13 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {"compact": Layout(11, 64, 128), "fast": Layout(8, 32, 64)}
+
+
+_ARRAYS: dict[str, tuple[type[np.generic], int]] = {
+    "firsts": (np.int64, 1), "numbers": (np.uint16, 1), "entries": (np.uint32, 3), "pool": (np.uint16, 1), "pools": (np.int64, 1),
+    "blocks": (np.uint32, 1), "tokens": (np.uint8, 1), "plain": (np.bool_, 1), "symbols": (np.uint8, 2), "groups": (np.int64, 1),
+    "marks": (np.uint16, 1), "positions": (np.uint32, 1), "rows": (np.uint32, 1),
+}  # fmt: skip
 
 
 class FMIndex:
@@ -75,6 +84,27 @@ class FMIndex:
             array.flags.writeable = False
         return cls(FM._make((*arrays, layout.shift, whole, layout.every, layout.every_row)))
 
+    def save(self, folder: Path) -> None:
+        """Write one .npy an array into an existing folder, and one of the numbers."""
+        for name, array in self.fm._asdict().items():
+            if isinstance(array, np.ndarray):
+                save_array(folder / f"{name}.npy", array)
+        save_array(folder / "layout.npy", np.array(self.fm[len(_ARRAYS) :], np.int64))
+
+    @classmethod
+    def load(cls, folder: Path, length: int) -> FMIndex:
+        """Map what `save` wrote of a text of that many bytes; raises CorruptCollectionError where it can't be right."""
+        arrays = [open_array(folder / f"{name}.npy") for name in _ARRAYS]
+        numbers = open_array(folder / "layout.npy")
+        typed = all(a.dtype == kind and a.ndim == n for a, (kind, n) in zip(arrays, _ARRAYS.values(), strict=True))
+        if typed and numbers.dtype == np.int64 and numbers.shape == (4,):
+            fm = FM._make((*arrays, *numbers.tolist()))
+            if _fits(fm, length):
+                return cls(fm)
+        raise CorruptCollectionError(
+            f"{folder} holds files of an FM-index that do not fit together; index again, or restore it from a backup"
+        )
+
     def __len__(self) -> int:
         return int(self.fm.firsts[256]) - 1
 
@@ -104,13 +134,15 @@ class FMIndex:
             raise InputError(f"rows must lie in 0 to {len(self) + 1}, got {low} to {high}")
         out = np.empty(high - low, np.int64)
         locate(self.fm, low, out)
+        if len(out) and out.min() < 0:
+            raise CorruptCollectionError("an FM-index leads nowhere: it is not what was written; restore it from a backup, or index again")
         return out
 
     def extract(self, start: int, stop: int) -> bytes:
         """The text from start to stop."""
         if not 0 <= start <= stop <= len(self):
             raise InputError(f"the text has {len(self)} bytes, got the range {start} to {stop}")
-        out = np.empty(stop - start, np.uint8)
+        out = np.zeros(stop - start, np.uint8)
         extract(self.fm, start, out)
         return out.tobytes()
 
@@ -126,8 +158,43 @@ def _counts(rows: NDArray[np.uint8], shift: int) -> tuple[NDArray[Any], ...]:
     pools = np.zeros(n_super + 1, np.int64)
     measure_pools(rows, numbers, len(present), shift, pools)
     entries = np.zeros((n_super + 1, len(present), 2), np.uint32)
-    pool, blocks = np.zeros(pools[-1], np.uint16), np.empty((n_super << (SUPER - shift)) + 1, np.uint32)
+    pool, blocks = np.zeros(pools[-1], np.uint16), np.empty((n_super << (SUPER - shift)) + 2, np.uint32)
     tokens, plain = np.empty(len(rows), np.uint8), np.zeros(n_super + 1, np.bool_)
     symbols = np.zeros((n_super + 1, 31), np.uint8)
     used = fill_ranks(rows, numbers, len(present), shift, pools, entries, pool, blocks, tokens, plain, symbols)
-    return firsts, numbers, entries, pool, pools, blocks, tokens[:used].copy(), plain, symbols
+    padded = np.zeros(used + (1 << shift), np.uint8)  # a block that is damaged is read to there
+    padded[:used] = tokens[:used]
+    return firsts, numbers, entries, pool, pools, blocks, padded, plain, symbols
+
+
+def _fits(fm: FM, length: int) -> bool:
+    """Whether all that the kernels go by lies in the arrays: they check no bounds but those of the rows."""
+    if not (0 <= fm.shift <= SUPER and 0 <= fm.whole <= length and fm.every > 0 and fm.every_row > 0) or len(fm.firsts) != 257:
+        return False
+    n_super, block = (length + (1 << SUPER) - 1) >> SUPER, 1 << fm.shift
+    present = fm.numbers[fm.numbers != NONE] if len(fm.numbers) == 256 else None
+    lengths = (
+        (len(fm.pools), n_super + 1), (len(fm.blocks), (n_super << (SUPER - fm.shift)) + 2), (len(fm.plain), n_super + 1),
+        (len(fm.groups), (length >> SUPER) + 2), (len(fm.marks), len(fm.positions)), (len(fm.rows), -(-length // fm.every_row)),
+    )  # fmt: skip
+    if present is None or sorted(present.tolist()) != list(range(len(present))):
+        return False
+    if fm.entries.shape != (n_super + 1, len(present), 2) or fm.symbols.shape != (n_super + 1, 31):
+        return False
+    if any(found != wanted for found, wanted in lengths):
+        return False
+    sizes, offsets = fm.entries[:-1, :, 1] & 255, fm.entries[:-1, :, 1] >> 13
+    ends = offsets + np.where(sizes == 255, 1 << (SUPER - fm.shift), sizes)
+    return (
+        _ascends(fm.firsts, 0, length + 1)
+        and int(fm.firsts[256]) == length + 1
+        and _ascends(fm.pools, 0, len(fm.pool))
+        and bool((ends <= np.diff(fm.pools)[:, None]).all())
+        and _ascends(fm.blocks, 0, len(fm.tokens) - block)
+        and _ascends(fm.groups, 0, len(fm.marks))
+        and bool((fm.rows <= length).all())
+    )
+
+
+def _ascends(numbers: NDArray[Any], least: int, most: int) -> bool:
+    return len(numbers) == 0 or (int(numbers[0]) >= least and int(numbers[-1]) <= most and bool((numbers[1:] >= numbers[:-1]).all()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ragkit.errors import ContextOverflow
 from ragkit.generation.local.batches import plan
 from ragkit.generation.local.growing import GrowingLayer
-from ragkit.generation.local.prefix import SHORTEST, common_prefix
+from ragkit.generation.local.prefix import SHORTEST, common_prefix, pays
 from ragkit.generation.local.transformers_model import TransformersModel
 from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, next_logprobs, one_thread, qwen2, torch
 
@@ -91,6 +91,21 @@ def test_a_prompt_that_goes_on_from_the_last_one_is_not_read_again() -> None:
     assert done.usage.cached_tokens == shared
     assert passes == [model.count_tokens(longer) - shared]
     assert done.text == made(prefix_cache=False).generate([longer], max_tokens=1)[0].text
+
+
+def test_a_short_beginning_of_a_long_prompt_is_computed_again() -> None:
+    """Behind a beginning every token attends to all that follows too: that costs more than the beginning saves."""
+    model = made()
+    words = "the pump of the house is old and its gasket wears out soon "
+    (first, second, third) = (words * 2 + rest for rest in ("once", "twice " * 2, words * 14))
+    model.next_token_logprobs([first], CANDIDATES)
+    again = model.next_token_logprobs([second], CANDIDATES)
+    assert again.usage.cached_tokens == len(common_prefix([model.encode(first), model.encode(second)]))
+    tokens = model.count_tokens(third)
+    assert not pays(len(common_prefix([model.encode(second), model.encode(third)])), tokens - 1, model.net.hidden)
+    passes = computed(model)
+    assert model.next_token_logprobs([third], CANDIDATES).usage.cached_tokens == 0
+    assert passes == [tokens]
 
 
 def test_a_prefix_of_many_batches_is_computed_once() -> None:

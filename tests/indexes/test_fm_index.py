@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ragkit.errors import InputError
+from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.backward import find_one_by_one
 from ragkit.indexes.kernels.runs import LENGTHS, OTHER, count_runs, encode_runs, find_run
-from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex, Layout
+from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex, Layout, _fits
 from ragkit.indexes.ngram.suffixes import SuffixArray, end_to_end, sort_suffixes
 
 LAYOUT = st.builds(Layout, st.integers(3, 13), st.integers(1, 70), st.integers(1, 130))
@@ -116,6 +120,47 @@ def test_runs_count_as_their_bytes_do(runs: list[tuple[int, int]], symbol: int, 
     assert encode_runs(rows, len(rows), codes, tokens[: end - 1], starts) == -1
     assert sorted(LENGTHS) == list(LENGTHS)
     assert LENGTHS[0] == 1
+
+
+def test_what_was_saved_is_mapped_and_searched(tmp_path: Path) -> None:
+    for kind, text in {**_texts(), "empty": b"", "one": b"x"}.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        FMIndex.build(array(text)).save(folder)
+        index = FMIndex.load(folder, len(text))
+        assert index.extract(0, len(text)) == text
+        assert index.count([b"zzzz"]).tolist() == [len(positions(text, b"zzzz"))]
+        with pytest.raises(CorruptCollectionError, match="that do not fit together"):
+            FMIndex.load(folder, len(text) + 1)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_damaged_files_are_refused_or_lead_nowhere_but_never_out_of_the_arrays(tmp_path_factory: Any, data: st.DataObject) -> None:
+    """Any byte of any array is changed: the index is refused, or answers, or says that it is damaged."""
+    text = _texts()["words"][:70_000]
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    if not folder.exists():
+        folder.mkdir()
+        FMIndex.build(array(text)).save(folder)
+    index = FMIndex.load(folder, len(text))
+    fields = [name for name, value in index.fm._asdict().items() if isinstance(value, np.ndarray)]
+    name = data.draw(st.sampled_from(fields))
+    changed = getattr(index.fm, name).copy()
+    spots = changed.reshape(-1).view(np.uint8)
+    for _ in range(data.draw(st.integers(1, 40))):
+        spots[data.draw(st.integers(0, len(spots) - 1))] = data.draw(st.integers(0, 255)) & (1 if name == "plain" else 255)
+    changed.flags.writeable = False
+    damaged = index.fm._replace(**{name: changed})
+    if not _fits(damaged, len(text)):
+        return
+    index = FMIndex(damaged)
+    lows, highs = index.find([text[i : i + 5] for i in range(0, 60_000, 500)])
+    assert (lows <= highs).all()
+    assert (highs <= len(text) + 1).all()
+    with suppress(CorruptCollectionError):
+        assert (index.locate(0, 200) <= len(text)).all()
+    assert len(index.extract(0, 5000)) == 5000
 
 
 def test_refusals() -> None:

@@ -25,6 +25,7 @@ class CausalNet:
     """A causal model and what it can do; its forward passes run one at a time.
 
     width     entries of its logits
+    hidden    width of its layers
     batches   rows of different lengths can share a pass
     reusable  keys and values of a prefix can stand in front of a batch: every layer attends to all that is before it
     """
@@ -36,7 +37,7 @@ class CausalNet:
         self.model, self.lock, self._torch = model, RLock(), torch
         model.eval()
         entries = model.get_input_embeddings().weight
-        self.width, self.device = int(entries.shape[0]), entries.device
+        self.width, self.hidden, self.device = int(entries.shape[0]), int(entries.shape[1]), entries.device
         takes = inspect.signature(model.forward).parameters
         self._keeps = "logits_to_keep" in takes
         kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}

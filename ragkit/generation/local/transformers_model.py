@@ -18,7 +18,7 @@ from ragkit.generation.local.causal import CausalBatch, CausalNet
 from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects, load_files
 from ragkit.generation.local.model import LocalModel, Opened, read_usage
 from ragkit.generation.local.parallel import parallel_next_token_logprobs
-from ragkit.generation.local.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix
+from ragkit.generation.local.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix, pays
 from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import check_numbers
 from ragkit.generation.types import Prompt, Scored
@@ -172,6 +172,8 @@ class TransformersModel(LocalModel):
             return None, 0, 0
         with self.net.lock:
             kept = self._kept.match(shared)
+            if kept is not None and not pays(len(kept), len(shared), self.net.hidden):
+                kept = None
             found = 0 if kept is None else len(kept)
             if len(sequences) == 1 or (kept is not None and len(shared) - found < SHORTEST):
                 return kept, found, 0

@@ -1,0 +1,91 @@
+"""The infinity-gram language model: what follows the longest end of a text that occurs in the corpus.
+
+source: Liu et al., Infini-gram: Scaling Unbounded n-gram Language Models to a Trillion Tokens, COLM 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragkit.errors import InputError
+from ragkit.indexes.ngram.tokens import Following, TokenSuffixes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How likely a token is behind a text.
+
+    probability     count / context_count; nan where the context does not occur
+    count           how often the token follows
+    context_count   how often anything follows
+    length          tokens of the context that were looked up
+    """
+
+    probability: float
+    count: int
+    context_count: int
+    length: int
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """What comes next, and behind how much of the context.
+
+    following  tokens and counts; of a sample only, where `exact` is false
+    length     tokens of the context that occur and were looked up
+    """
+
+    following: Following
+    length: int
+    exact: bool = True
+
+    @property
+    def sparse(self) -> bool:
+        """Whether all of it is one token: then the estimate is the surest (paper, section 4)."""
+        return len(self.following.tokens) == 1
+
+
+class InfinityGram:
+    """Counts, probabilities and next tokens over tokens of a corpus.
+
+    support  occurrences of a context that are looked at to say what follows; of more, so many evenly spread over them. None: all
+    """
+
+    def __init__(self, index: TokenSuffixes, *, support: int | None = None) -> None:
+        if support is not None and support < 1:
+            raise InputError(f"support must be at least 1, got {support}")
+        self.index, self.support = index, support
+
+    def probability(self, context: Sequence[int], token: int) -> Estimate:
+        """Of the n-gram model that takes the whole context: P(token | context) = count(context token) / count(context)."""
+        low, high = (int(rows[0]) for rows in self.index.find([context]))
+        return self._estimate(low, high, len(context), token)
+
+    def infinity_probability(self, context: Sequence[int], token: int) -> Estimate:
+        """The same behind the longest end of the context that occurs."""
+        length, low, high = self.index.longest_ending(context)
+        return self._estimate(low, high, length, token)
+
+    def next_tokens(self, context: Sequence[int]) -> NextTokens:
+        """All that follows the whole context."""
+        low, high = (int(rows[0]) for rows in self.index.find([context]))
+        return self._next(low, high, len(context))
+
+    def infinity_next_tokens(self, context: Sequence[int]) -> NextTokens:
+        """All that follows the longest end of the context that occurs."""
+        length, low, high = self.index.longest_ending(context)
+        return self._next(low, high, length)
+
+    def _estimate(self, low: int, high: int, length: int, token: int) -> Estimate:
+        total = self.index.followed(low, high, length)
+        count = self.index.continued(low, high, length, token)
+        return Estimate(count / total if total else float("nan"), count, total, length)
+
+    def _next(self, low: int, high: int, length: int) -> NextTokens:
+        if self.support is None or high - low <= self.support:
+            return NextTokens(self.index.following(low, high, length), length)
+        rows = low + (np.arange(self.support, dtype=np.int64) * (high - low)) // self.support
+        return NextTokens(self.index.following_rows(rows, length), length, exact=False)

@@ -1,0 +1,155 @@
+"""The suffix array over the tokens of documents: every count is exact, and tokens that follow are found in order.
+
+Tokens are int32, so that no vocabulary is too large. Documents lie end to end, each behind a separator that no tokenizer gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.errors import InputError
+from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_ranges
+from ragkit.indexes.ngram.suffixes import LIMIT, sort_suffixes
+
+SEPARATOR = (1 << 24) - 1
+"""Token in front of each document; the largest that is kept in three bytes while suffixes are sorted."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """What follows a text in the corpus.
+
+    tokens  int32 (D,)   ascending, all different; `SEPARATOR` for the end of a document
+    counts  int64 (D,)   how often each does
+    """
+
+    tokens: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """How often anything follows."""
+        return int(self.counts.sum())
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """float64 (D,): shares of the total."""
+        return self.counts / max(self.total, 1)
+
+
+@dataclass(frozen=True)
+class TokenSuffixes:
+    """Tokens of documents, and their suffixes in order; safe to share between threads.
+
+    tokens    int32 (n,)   `SEPARATOR` in front of each document, and one behind the last
+    suffixes  int32 (n,)
+    starts    int64 (D,)   where each document's tokens begin
+    """
+
+    tokens: NDArray[np.int32]
+    suffixes: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def build(cls, documents: Iterable[Sequence[int]]) -> TokenSuffixes:
+        """Of documents that are tokens already.
+
+        raises  InputError for a token below 0 or not below `SEPARATOR`, and for more than 2^31 bytes at two a token, or three where
+                the vocabulary is larger than 65,535
+        cost    that of sorting the bytes of the tokens; 20 bytes a token
+        """
+        rows = [np.asarray(d, np.int32) for d in documents]
+        pieces = [np.array([SEPARATOR], np.int32)]
+        for row in rows:
+            pieces += [row, pieces[0]]
+        tokens = np.concatenate(pieces)
+        starts = np.cumsum([1, *(len(r) + 1 for r in rows)])[:-1].astype(np.int64)
+        inside = tokens[tokens != SEPARATOR]
+        if len(inside) and (int(inside.min()) < 0 or int(inside.max()) > SEPARATOR):
+            raise InputError(f"tokens must be from 0 to {SEPARATOR - 1}, got {int(inside.min())} to {int(inside.max())}")
+        if len(inside) != len(tokens) - len(rows) - 1:
+            raise InputError(f"the token {SEPARATOR} separates documents; none may hold it")
+        made = cls(tokens, _sorted(tokens, int(inside.max()) if len(inside) else 0), starts)
+        for array in (made.tokens, made.suffixes, made.starts):
+            array.flags.writeable = False
+        return made
+
+    def __len__(self) -> int:
+        """Tokens, separators left out."""
+        return len(self.tokens) - len(self.starts) - 1
+
+    def find(self, patterns: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The suffixes [low, high) that begin with each pattern, int64 (Q,) each; a token that does not occur is no error.
+
+        An empty pattern is in front of every suffix.
+        """
+        starts = np.zeros(len(patterns) + 1, np.int64)
+        np.cumsum([len(p) for p in patterns], out=starts[1:])
+        data = np.concatenate([np.zeros(0, np.int32), *(np.asarray(p, np.int32) for p in patterns)])
+        lows, highs = np.empty(len(patterns), np.int64), np.empty(len(patterns), np.int64)
+        token_ranges(self.tokens, self.suffixes, data, starts, lows, highs)
+        return lows, highs
+
+    def count(self, patterns: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """How often each pattern occurs, int64 (Q,); of an empty one the number of tokens. Occurrences that overlap all count."""
+        lows, highs = self.find(patterns)
+        counts: NDArray[np.int64] = np.where([len(p) == 0 for p in patterns], len(self), highs - lows)
+        return counts
+
+    def locate(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(document, place in it) of the suffixes low to high - 1, int64 each."""
+        positions = self.suffixes[low:high].astype(np.int64)
+        documents = np.searchsorted(self.starts, positions, side="right") - 1
+        return documents, positions - self.starts[documents]
+
+    def longest_ending(self, context: Sequence[int]) -> tuple[int, int, int]:
+        """The longest end of a context that occurs: its length, and its suffixes [low, high); length 0 where none does."""
+        out = np.empty(3, np.int64)
+        longest_ending(self.tokens, self.suffixes, np.asarray(context, np.int32), out)
+        length, low, high = out.tolist()
+        return length, low, high
+
+    def following(self, low: int, high: int, depth: int) -> Following:
+        """What follows the suffixes low to high - 1, which have their first `depth` tokens in common. cost O(different log(high - low))"""
+        room = min(high - low, 1024)
+        while True:
+            tokens, counts = np.empty(room, np.int32), np.empty(room, np.int64)
+            n = next_tokens(self.tokens, self.suffixes, low, high, depth, tokens, counts)
+            if n <= room:
+                break
+            room = n
+        tokens, counts = tokens[:n], counts[:n]
+        real = tokens >= 0  # the separator behind the last document is followed by nothing
+        return Following(tokens[real], counts[real])
+
+    def following_rows(self, rows: NDArray[np.int64], depth: int) -> Following:
+        """The same of some suffixes alone, which need not lie side by side."""
+        positions = self.suffixes[rows].astype(np.int64) + depth
+        tokens, counts = np.unique(self.tokens[positions[positions < len(self.tokens)]], return_counts=True)
+        return Following(tokens, counts.astype(np.int64))
+
+    def continued(self, low: int, high: int, depth: int, token: int) -> int:
+        """How many of the suffixes low to high - 1, which have `depth` tokens in common, go on with a token."""
+        first, last = narrow(self.tokens, self.suffixes, low, high, depth, token)
+        return int(last - first)
+
+    def followed(self, low: int, high: int, depth: int) -> int:
+        """How many of them go on at all: all but one that ends with the corpus."""
+        return high - low - (low < high and int(self.suffixes[low]) + depth == len(self.tokens))
+
+
+def _sorted(tokens: NDArray[np.int32], largest: int) -> NDArray[np.int32]:
+    """Positions of the suffixes in order: bytes are sorted, the high one first, and of those the first bytes of tokens are kept."""
+    width = 2 if largest < (1 << 16) - 1 else 3
+    if len(tokens) * width > LIMIT:
+        raise InputError(f"{len(tokens):,} tokens are too many for one index of suffixes; cut them in parts of at most {LIMIT // width:,}")
+    data = np.empty((len(tokens), width), np.uint8)
+    for i in range(width):
+        data[:, i] = tokens >> (8 * (width - 1 - i)) & 255
+    by_bytes = sort_suffixes(data.reshape(-1))
+    first: NDArray[np.int32] = by_bytes[by_bytes % width == 0] // np.int32(width)
+    return first
