@@ -1,4 +1,4 @@
-"""The FM-index against naive search and against the plain suffix array: exactness, room, and the time of counting.
+"""The FM-index against naive search and against the plain suffix array, and token suffixes against the package infini-gram.
 
 The text is cpp-docs, documents end to end with a byte between them that no UTF-8 text has. The loops over the patterns run inside one
 kernel each, take turns, and search for the same patterns of 4 to 64 bytes; figures are medians of the ratios of turns. The search of
@@ -7,6 +7,7 @@ many patterns side by side is measured on more than 500 MB: cpp-docs repeated, i
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -22,10 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers import infini_gram
 from ragkit.indexes.kernels.backward import find, find_one_by_one
 from ragkit.indexes.kernels.suffixes import suffix_ranges
 from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex
 from ragkit.indexes.ngram.suffixes import end_to_end, sort_suffixes
+from ragkit.indexes.ngram.tokens import TokenSuffixes
 
 REPEATS = 5
 TIMED = 20_000
@@ -33,6 +36,7 @@ TIMED = 20_000
 CHECKED = 10_000
 LARGE = 512 << 20
 CHANGED = 0.3
+CONTEXTS = 2000
 FEW = 100
 """Occurrences up to which also the places are compared."""
 
@@ -80,20 +84,53 @@ def run(data: Path) -> dict[str, Any]:
         }  # fmt: skip
         ratios[f"{preset}_batch_vs_loop"] = _ratio(_microseconds(loops, some), "loop", "batch")
     ratios["batch_vs_loop"] = ratios["fast_batch_vs_loop"]
+    del large, suffixes, index
+    tokens = tokens_of(documents)
+    start = time.perf_counter()
+    token_index = TokenSuffixes.build(tokens)
+    building["token suffixes"] = time.perf_counter() - start
+    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
+        peer, building["infini-gram's indexing"] = infini_gram.engine(token_index, Path(folder))
+        equal, slower = infini_gram.compare(token_index, peer, contexts_of(tokens, rng))
+    ratios.update({f"{way.replace(' ', '_').replace('-', '_')}_vs_infini_gram": ratio for way, ratio in slower.items()})
     context = {
         "text": f"cpp-docs, {len(text):,} bytes of {len(documents):,} documents; {len(large):,} bytes for the batch",
+        "tokens": f"{len(token_index):,} of docs-7m's tokenizer; {CONTEXTS:,} contexts",
         "patterns checked": len(checked),
         "patterns checked that do not occur": sum(not e[0] for e in expected),
         "patterns timed": f"{TIMED:,} of 4 to 64 bytes",
         "seconds": {"suffix sorting": round(sorting, 2), **{k: round(v, 2) for k, v in building.items()}},
     }
-    return {"benchmark": "ngram", "ratios": ratios, "quality": {"mismatches": mismatches}, "context": context}
+    return {"benchmark": "ngram", "ratios": ratios, "quality": {"mismatches": mismatches, "infini_gram_equal": equal}, "context": context}
 
 
 def documents_of(data: Path) -> list[bytes]:
     """The files of cpp-docs."""
     with tarfile.open(data / "cpp-docs" / "cpp-docs.tar.xz") as files:
         return [opened.read() for member in files if (opened := files.extractfile(member)) is not None]
+
+
+def tokens_of(documents: Sequence[bytes]) -> list[list[int]]:
+    """The same documents as a small language model reads them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(Path(os.environ.get("RAGKIT_MODELS", "../shared/models")) / "docs-7m")
+    texts = [d.decode(errors="replace") for d in documents]
+    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return encoded
+
+
+def contexts_of(tokens: Sequence[list[int]], rng: np.random.Generator) -> list[list[int]]:
+    """Pieces of 1 to 12 tokens; of every fifth a token is another one."""
+    found: list[list[int]] = []
+    while len(found) < CONTEXTS:
+        row = tokens[int(rng.integers(len(tokens)))]
+        start, length = int(rng.integers(len(row) + 1)), int(rng.integers(1, 13))
+        if piece := row[start : start + length]:
+            if len(found) % 5 == 0:
+                piece[int(rng.integers(len(piece)))] = int(rng.integers(max(row)))
+            found.append(piece)
+    return found
 
 
 def patterns_of(text: NDArray[np.uint8], n: int, rng: np.random.Generator) -> list[bytes]:

@@ -39,8 +39,9 @@ def narrow(tokens: NDArray[np.int32], suffixes: NDArray[np.int32], low: int, hig
     return first, _first_not_below(tokens, suffixes, first, high, depth, token + 1)
 
 
-@nb.njit(cache=True, nogil=True)
-def _range(tokens: NDArray[np.int32], suffixes: NDArray[np.int32], pattern: NDArray[np.int32]) -> tuple[int, int]:
+@nb.njit(PAIR(READ_I32, READ_I32, READ_I32), cache=True, nogil=True)
+def token_range(tokens: NDArray[np.int32], suffixes: NDArray[np.int32], pattern: NDArray[np.int32]) -> tuple[int, int]:
+    """The suffixes [low, high) that begin with a pattern; low == high where it does not occur."""
     low, high = 0, len(suffixes)
     for depth in range(len(pattern)):
         low, high = narrow(tokens, suffixes, low, high, depth, pattern[depth])
@@ -66,7 +67,7 @@ def token_ranges(
     cost              O(length log n) each
     """
     for q in range(len(lows)):
-        lows[q], highs[q] = _range(tokens, suffixes, patterns[starts[q] : starts[q + 1]])
+        lows[q], highs[q] = token_range(tokens, suffixes, patterns[starts[q] : starts[q + 1]])
 
 
 @nb.njit(nb.void(READ_I32, READ_I32, READ_I32, I64), cache=True, nogil=True)
@@ -81,14 +82,14 @@ def longest_ending(tokens: NDArray[np.int32], suffixes: NDArray[np.int32], conte
     n, step = len(context), 1
     length, low, high = 0, 0, len(suffixes)
     while length + step <= n:
-        first, end = _range(tokens, suffixes, context[n - length - step :])
+        first, end = token_range(tokens, suffixes, context[n - length - step :])
         if first == end:
             break
         length, low, high = length + step, first, end
         step *= 2
     while step:
         if length + step <= n:
-            first, end = _range(tokens, suffixes, context[n - length - step :])
+            first, end = token_range(tokens, suffixes, context[n - length - step :])
             if first < end:
                 length, low, high = length + step, first, end
         step >>= 1

@@ -61,7 +61,7 @@ class InfinityGram:
 
     def probability(self, context: Sequence[int], token: int) -> Estimate:
         """Of the n-gram model that takes the whole context: P(token | context) = count(context token) / count(context)."""
-        low, high = (int(rows[0]) for rows in self.index.find([context]))
+        low, high = self.index.interval(context)
         return self._estimate(low, high, len(context), token)
 
     def infinity_probability(self, context: Sequence[int], token: int) -> Estimate:
@@ -71,7 +71,7 @@ class InfinityGram:
 
     def next_tokens(self, context: Sequence[int]) -> NextTokens:
         """All that follows the whole context."""
-        low, high = (int(rows[0]) for rows in self.index.find([context]))
+        low, high = self.index.interval(context)
         return self._next(low, high, len(context))
 
     def infinity_next_tokens(self, context: Sequence[int]) -> NextTokens:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError
-from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_ranges
+from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_range, token_ranges
 from ragkit.indexes.ngram.suffixes import LIMIT, sort_suffixes
 
 SEPARATOR = (1 << 24) - 1
@@ -93,6 +93,11 @@ class TokenSuffixes:
         lows, highs = np.empty(len(patterns), np.int64), np.empty(len(patterns), np.int64)
         token_ranges(self.tokens, self.suffixes, data, starts, lows, highs)
         return lows, highs
+
+    def interval(self, pattern: Sequence[int]) -> tuple[int, int]:
+        """`find` of one pattern."""
+        low, high = token_range(self.tokens, self.suffixes, np.asarray(pattern, np.int32))
+        return int(low), int(high)
 
     def count(self, patterns: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         """How often each pattern occurs, int64 (Q,); of an empty one the number of tokens. Occurrences that overlap all count."""
