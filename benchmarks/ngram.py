@@ -42,23 +42,50 @@ FEW = 100
 
 
 def run(data: Path) -> dict[str, Any]:
-    """Build, check and time both presets."""
+    """Build, check and time both presets, and the token suffixes."""
     documents = documents_of(data)
     text = np.frombuffer(b"\xff".join(documents), np.uint8)
+    rng = np.random.default_rng(5)
+    ratios, quality, seconds, checked = _presets(text, documents, rng)
+    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
+        ratios["peak_memory_vs_text"] = max(_peak(text, preset, Path(folder)) for preset in LAYOUTS)
+    large = larger_text(text, LARGE, rng)
+    ratios.update(_batches(large, rng))
+    tokens = tokens_of(documents)
+    start = time.perf_counter()
+    token_index = TokenSuffixes.build(tokens)
+    seconds["token suffixes"] = round(time.perf_counter() - start, 2)
+    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
+        peer, indexing = infini_gram.engine(token_index, Path(folder))
+        quality["infini_gram_equal"], slower = infini_gram.compare(token_index, peer, contexts_of(tokens, rng))
+    ratios.update({f"{way.replace(' ', '_').replace('-', '_')}_vs_infini_gram": ratio for way, ratio in slower.items()})
+    context = {
+        "text": f"cpp-docs, {len(text):,} bytes of {len(documents):,} documents; {len(large):,} bytes for the batch",
+        "tokens": f"{len(token_index):,} of docs-7m's tokenizer; {CONTEXTS:,} contexts",
+        **checked,
+        "patterns timed": f"{TIMED:,} of 4 to 64 bytes",
+        "seconds": {**seconds, "infini-gram's indexing": round(indexing, 2)},
+    }
+    return {"benchmark": "ngram", "ratios": ratios, "quality": quality, "context": context}
+
+
+def _presets(
+    text: NDArray[np.uint8], documents: Sequence[bytes], rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, int]]:
+    """Ratios, quality, seconds, and what was checked, of both presets over cpp-docs."""
     start = time.perf_counter()
     suffixes = sort_suffixes(text)
     sorting = time.perf_counter() - start
     suffixes.flags.writeable = False
-    rng = np.random.default_rng(5)
     timed = patterns_of(text, TIMED, rng)
     checked = [*patterns_of(text, CHECKED, rng), *odd_patterns(documents, rng)]
     expected = [places(text.tobytes(), pattern) for pattern in checked]
     ratios: dict[str, float] = {}
-    mismatches, building = 0, {}
+    mismatches, seconds = 0, {"suffix sorting": round(sorting, 2)}
     for preset, layout in LAYOUTS.items():
         start = time.perf_counter()
         index = FMIndex.of_suffixes(text, suffixes, layout)
-        building[preset] = time.perf_counter() - start
+        building = time.perf_counter() - start
         mismatches += _mismatches(index, checked, expected)
         times = _microseconds({
             "suffix array": lambda *out: suffix_ranges(text, suffixes, *out),
@@ -68,40 +95,26 @@ def run(data: Path) -> dict[str, Any]:
         ratios[f"{preset}_size_vs_text"] = round(index.nbytes / len(text), 4)
         ratios[f"{preset}_count_vs_suffix_array"] = _ratio(times, "loop", "suffix array")
         ratios[f"{preset}_batch_count_vs_suffix_array"] = _ratio(times, "batch", "suffix array")
-        building[f"{preset} count, microseconds"] = round(median(times["loop"]), 2)
+        ratios["build_vs_sorting"] = max(ratios.get("build_vs_sorting", 0.0), round((sorting + building) / sorting, 2))
+        seconds[f"{preset} from sorted suffixes"] = round(building, 2)
+        seconds[f"a million counts, {preset}"] = round(median(times["loop"]), 2)
     ratios["size_vs_text"] = ratios["compact_size_vs_text"]
-    ratios["build_vs_sorting"] = round((sorting + max(building[p] for p in LAYOUTS)) / sorting, 2)
-    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
-        ratios["peak_memory_vs_text"] = max(_peak(text, preset, Path(folder)) for preset in LAYOUTS)
-    large = larger_text(text, LARGE, rng)
-    suffixes = sort_suffixes(large)
-    suffixes.flags.writeable = False
-    some = patterns_of(large, TIMED, rng)
+    told = {"patterns checked": len(checked), "of them do not occur": sum(not count for count, _ in expected)}
+    return ratios, {"mismatches": mismatches}, seconds, told
+
+
+def _batches(text: NDArray[np.uint8], rng: np.random.Generator) -> dict[str, float]:
+    """How much faster many patterns side by side are, of each preset."""
+    suffixes = sort_suffixes(text)
+    some = patterns_of(text, TIMED, rng)
+    ratios: dict[str, float] = {}
     for preset, layout in LAYOUTS.items():
-        index = FMIndex.of_suffixes(large, suffixes, layout)
+        index = FMIndex.of_suffixes(text, suffixes, layout)
         loops: dict[str, Callable[..., None]] = {
             "loop": lambda *out, index=index: find_one_by_one(index.fm, *out), "batch": lambda *out, index=index: find(index.fm, *out)
         }  # fmt: skip
         ratios[f"{preset}_batch_vs_loop"] = _ratio(_microseconds(loops, some), "loop", "batch")
-    ratios["batch_vs_loop"] = ratios["fast_batch_vs_loop"]
-    del large, suffixes, index
-    tokens = tokens_of(documents)
-    start = time.perf_counter()
-    token_index = TokenSuffixes.build(tokens)
-    building["token suffixes"] = time.perf_counter() - start
-    with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
-        peer, building["infini-gram's indexing"] = infini_gram.engine(token_index, Path(folder))
-        equal, slower = infini_gram.compare(token_index, peer, contexts_of(tokens, rng))
-    ratios.update({f"{way.replace(' ', '_').replace('-', '_')}_vs_infini_gram": ratio for way, ratio in slower.items()})
-    context = {
-        "text": f"cpp-docs, {len(text):,} bytes of {len(documents):,} documents; {len(large):,} bytes for the batch",
-        "tokens": f"{len(token_index):,} of docs-7m's tokenizer; {CONTEXTS:,} contexts",
-        "patterns checked": len(checked),
-        "patterns checked that do not occur": sum(not e[0] for e in expected),
-        "patterns timed": f"{TIMED:,} of 4 to 64 bytes",
-        "seconds": {"suffix sorting": round(sorting, 2), **{k: round(v, 2) for k, v in building.items()}},
-    }
-    return {"benchmark": "ngram", "ratios": ratios, "quality": {"mismatches": mismatches, "infini_gram_equal": equal}, "context": context}
+    return {**ratios, "batch_vs_loop": ratios["fast_batch_vs_loop"]}
 
 
 def documents_of(data: Path) -> list[bytes]:
