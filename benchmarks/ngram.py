@@ -79,7 +79,8 @@ def _presets(
     suffixes.flags.writeable = False
     timed = patterns_of(text, TIMED, rng)
     checked = [*patterns_of(text, CHECKED, rng), *odd_patterns(documents, rng)]
-    expected = [places(text.tobytes(), pattern) for pattern in checked]
+    whole = text.tobytes()
+    expected = [places(whole, pattern) for pattern in checked]
     ratios: dict[str, float] = {}
     mismatches, seconds = 0, {"suffix sorting": round(sorting, 2)}
     for preset, layout in LAYOUTS.items():
