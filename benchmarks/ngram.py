@@ -135,14 +135,17 @@ def tokens_of(documents: Sequence[bytes]) -> list[list[int]]:
 
 
 def contexts_of(tokens: Sequence[list[int]], rng: np.random.Generator) -> list[list[int]]:
-    """Pieces of 1 to 12 tokens; of every fifth a token is another one."""
+    """Pieces of 1 to 12 tokens; of every fifth a token is another one of the corpus.
+
+    The last token always occurs: for what follows nothing the peer starts more threads than a system gives, and dies.
+    """
     found: list[list[int]] = []
     while len(found) < CONTEXTS:
         row = tokens[int(rng.integers(len(tokens)))]
         start, length = int(rng.integers(len(row) + 1)), int(rng.integers(1, 13))
         if piece := row[start : start + length]:
             if len(found) % 5 == 0:
-                piece[int(rng.integers(len(piece)))] = int(rng.integers(max(row)))
+                piece[int(rng.integers(len(piece)))] = row[int(rng.integers(len(row)))]
             found.append(piece)
     return found
 
