@@ -33,7 +33,8 @@ def engine(index: TokenSuffixes, folder: Path) -> tuple[Any, float]:
     (separators * 2).astype("<u8").tofile(target / "offset.0")
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", source, "--save_dir", target, "--mem", "8", "--ulimit", "1024", "--cpus", "1"],
+        [sys.executable, "-m", "infini_gram.indexing", "--data_dir", source, "--save_dir", target,
+         "--mem", "8", "--ulimit", "1024", "--cpus", "1"],  # with two, small files come out in the wrong order
         check=True, capture_output=True,
     )  # fmt: skip
     seconds = time.perf_counter() - start
