@@ -62,7 +62,7 @@ class FMIndex:
         """Of a text, uint8 (n,), of at most 2^31 - 2 bytes.
 
         preset  "compact": a third of a text in a natural language; "fast": half of it, and half the time
-        cost    a third more than `sort_suffixes`; 7 n bytes and what the text takes
+        cost    about half more than `sort_suffixes`; 7 n bytes and what the text takes
         """
         if preset not in LAYOUTS:
             raise InputError(f"preset must be one of {', '.join(LAYOUTS)}, got {preset!r}")
