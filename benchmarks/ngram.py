@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.one_by_one import find_one_by_one
 from benchmarks.peers import infini_gram
-from ragkit.indexes.kernels.backward import find, find_one_by_one
+from ragkit.indexes.kernels.backward import find
 from ragkit.indexes.kernels.suffixes import suffix_ranges
 from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex
 from ragkit.indexes.ngram.suffixes import end_to_end, sort_suffixes
@@ -56,8 +57,10 @@ def run(data: Path) -> dict[str, Any]:
     token_index = TokenSuffixes.build(tokens)
     seconds["token suffixes"] = round(time.perf_counter() - start, 2)
     with tempfile.TemporaryDirectory(prefix="ragkit-ngram-") as folder:
-        peer, indexing = infini_gram.engine(token_index, Path(folder))
-        quality["infini_gram_equal"], slower = infini_gram.compare(token_index, peer, contexts_of(tokens, rng))
+        indexing = infini_gram.build(token_index, Path(folder))
+        contexts = contexts_of(tokens, rng)
+        quality["infini_gram_equal"] = infini_gram.share_equal(token_index, Path(folder), contexts)
+        slower = infini_gram.times(token_index, Path(folder), contexts)
     ratios.update({f"{way.replace(' ', '_').replace('-', '_')}_vs_infini_gram": ratio for way, ratio in slower.items()})
     context = {
         "text": f"cpp-docs, {len(text):,} bytes of {len(documents):,} documents; {len(large):,} bytes for the batch",

@@ -19,12 +19,13 @@ from ragkit.registry import need
 _END = (1 << 16) - 2
 """What it is told to call the end of a document; no token of the corpus."""
 _ALL = 1 << 31
+_USUAL = 1000
+"""Occurrences that it looks at unless told otherwise."""
 REPEATS = 5
 
 
-def engine(index: TokenSuffixes, folder: Path) -> tuple[Any, float]:
-    """Its engine, and the seconds that its indexing took; tokens must fit two bytes."""
-    package = need("infini_gram.engine", extra="bench", why="the comparison of next tokens")
+def build(index: TokenSuffixes, folder: Path) -> float:
+    """Write its index into a folder; the seconds that it took. Tokens must fit two bytes."""
     source, target = folder / "source", folder / "index"
     for made in (source, target):
         made.mkdir()
@@ -37,25 +38,35 @@ def engine(index: TokenSuffixes, folder: Path) -> tuple[Any, float]:
          "--mem", "8", "--ulimit", "1024", "--cpus", "1"],  # with two, small files come out in the wrong order
         check=True, capture_output=True,
     )  # fmt: skip
-    seconds = time.perf_counter() - start
-    return package.InfiniGramEngine(str(target), eos_token_id=_END, vocab_size=_END + 1, load_to_ram=True, max_support=_ALL), seconds
+    return time.perf_counter() - start
 
 
-def compare(index: TokenSuffixes, peer: Any, contexts: Sequence[list[int]]) -> tuple[float, dict[str, float]]:
-    """Share of contexts for which all counts are the same, and what ragkit's answers take as a share of the time of the peer's."""
-    ours = InfinityGram(index)
+def _engine(folder: Path, support: int) -> Any:
+    package = need("infini_gram.engine", extra="bench", why="the comparison of next tokens")
+    return package.InfiniGramEngine(str(folder / "index"), eos_token_id=_END, vocab_size=_END + 1, load_to_ram=True, max_support=support)
+
+
+def share_equal(index: TokenSuffixes, folder: Path, contexts: Sequence[list[int]]) -> float:
+    """Share of contexts for which all counts are the same, every occurrence looked at."""
+    ours, peer = InfinityGram(index), _engine(folder, _ALL)
     equal = sum(
         peer.count(c)["count"] == int(index.count([c])[0])
         and _same(peer.ntd(c), ours.next_tokens(c), peer_length=len(c))
         and _same(found := peer.infgram_ntd(c), ours.infinity_next_tokens(c), peer_length=found["suffix_len"])
         for c in contexts
     )
+    return equal / len(contexts)
+
+
+def times(index: TokenSuffixes, folder: Path, contexts: Sequence[list[int]]) -> dict[str, float]:
+    """What ragkit's answers take as a share of the time of the peer's, both with the peer's usual support: so it is at its best."""
+    ours, peer = InfinityGram(index, support=_USUAL), _engine(folder, _USUAL)
     ways: dict[str, tuple[Callable[[list[int]], Any], Callable[[list[int]], Any]]] = {
         "count": (index.interval, peer.count),
         "next tokens": (ours.next_tokens, peer.ntd),
         "infinity-gram next tokens": (ours.infinity_next_tokens, peer.infgram_ntd),
     }
-    return equal / len(contexts), {name: _ratio(one, other, contexts) for name, (one, other) in ways.items()}
+    return {name: _ratio(one, other, contexts) for name, (one, other) in ways.items()}
 
 
 def _same(theirs: dict[str, Any], ours: NextTokens, peer_length: int) -> bool:

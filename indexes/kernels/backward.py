@@ -75,29 +75,6 @@ FM_TYPE = tuple_of(
 )  # fmt: skip
 
 
-@nb.njit(nb.void(FM_TYPE, READ_U8, READ_I64, I64, I64), cache=True, nogil=True)
-def find_one_by_one(
-    fm: FM, patterns: NDArray[np.uint8], starts: NDArray[np.int64], lows: NDArray[np.int64], highs: NDArray[np.int64]
-) -> None:
-    """As `find`, a pattern after the other: what `find` is measured against."""
-    firsts, numbers, entries, pool, pools, blocks, tokens, plain = fm[:8]
-    shift, whole, n_rows = fm.shift, fm.whole, firsts[256]
-    for q in range(len(lows)):
-        low, high = 0, n_rows
-        for k in range(starts[q + 1] - 1, starts[q] - 1, -1):
-            symbol = signed(patterns[k])
-            v = signed(numbers[symbol])
-            if v == NONE:
-                low = high
-                break
-            low, high = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, low - (low > whole), high - (high > whole))
-            low, high = min(low + firsts[symbol], n_rows), min(high + firsts[symbol], n_rows)
-            if low >= high:
-                low = high
-                break
-        lows[q], highs[q] = low, high
-
-
 @nb.njit(cache=True, nogil=True)
 def _ask_for_entry(entries: NDArray[np.uint32], blocks: NDArray[np.uint32], shift: int, v: int, row: int) -> None:
     """Ask for the memory that says where a count before a row reads."""
@@ -185,6 +162,31 @@ def _position(groups: NDArray[np.int64], marks: NDArray[np.uint16], positions: N
     return signed(positions[low]) if low < end and marks[low] == wanted else -1
 
 
+@nb.njit(cache=True, nogil=True, inline="always")
+def _step_back(
+    firsts: NDArray[np.int64],
+    numbers: NDArray[np.uint16],
+    entries: NDArray[np.uint32],
+    pool: NDArray[np.uint16],
+    pools: NDArray[np.int64],
+    blocks: NDArray[np.uint32],
+    tokens: NDArray[np.uint8],
+    plain: NDArray[np.bool_],
+    symbols: NDArray[np.uint8],
+    shift: int,
+    whole: int,
+    row: int,
+) -> tuple[int, int]:
+    """(the byte before a row's suffix, the row of the suffix with it), not for the whole text; row -1 where the index is damaged."""
+    place = row - (row > whole)
+    symbol = symbol_at(blocks, tokens, plain, symbols, shift, place)
+    v = signed(numbers[symbol])
+    if v == NONE:
+        return symbol, -1
+    before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, place, place)
+    return symbol, min(firsts[symbol] + before, firsts[256] - 1)
+
+
 @nb.njit(nb.void(FM_TYPE, nb.int64, I64), cache=True, nogil=True)
 def locate(fm: FM, low: int, out: NDArray[np.int64]) -> None:
     """Positions in the text of rows low, low + 1, …, in the order of the rows. cost at most `every` steps a row
@@ -204,13 +206,9 @@ def locate(fm: FM, low: int, out: NDArray[np.int64]) -> None:
             if found >= 0:
                 out[i] = min(found * fm.every + steps, n_rows - 1)
                 break
-            row -= row > whole
-            symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
-            v = signed(numbers[symbol])
-            if v == NONE:
+            _, row = _step_back(firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols, shift, whole, row)
+            if row < 0:
                 break
-            before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, row, row)
-            row = min(firsts[symbol] + before, n_rows - 1)
             steps += 1
 
 
@@ -228,12 +226,8 @@ def extract(fm: FM, start: int, out: NDArray[np.uint8]) -> None:
     row = signed(fm.rows[sampled]) if sampled < len(fm.rows) else 0
     while position > start:
         position -= 1
-        row -= row > whole
-        symbol = symbol_at(blocks, tokens, plain, symbols, shift, row)
-        v = signed(numbers[symbol])
-        if v == NONE:
+        symbol, row = _step_back(firsts, numbers, entries, pool, pools, blocks, tokens, plain, symbols, shift, whole, row)
+        if row < 0:
             break
-        before, _ = rank(entries, pool, pools, blocks, tokens, plain, shift, symbol, v, row, row)
-        row = min(firsts[symbol] + before, n_rows - 1)
         if position < end:
             out[position - start] = symbol

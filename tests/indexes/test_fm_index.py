@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.one_by_one import find_one_by_one
 from ragkit.errors import CorruptCollectionError, InputError
-from ragkit.indexes.kernels.backward import find_one_by_one
 from ragkit.indexes.kernels.runs import LENGTHS, OTHER, count_runs, encode_runs, find_run
 from ragkit.indexes.ngram.fm_index import LAYOUTS, FMIndex, Layout, _fits
 from ragkit.indexes.ngram.suffixes import SuffixArray, end_to_end, sort_suffixes
@@ -138,8 +138,9 @@ def test_what_was_saved_is_mapped_and_searched(tmp_path: Path) -> None:
 @given(st.data())
 def test_damaged_files_are_refused_or_lead_nowhere_but_never_out_of_the_arrays(tmp_path_factory: Any, data: st.DataObject) -> None:
     """Any byte of any array is changed: the index is refused, or answers, or says that it is damaged."""
-    text = _texts()["words"][:70_000]
-    folder = tmp_path_factory.getbasetemp() / "damaged"
+    size = data.draw(st.sampled_from([70_000, 65_536]))  # of the second, the row behind the last is in no superblock
+    text = _texts()["words"][:size]
+    folder = tmp_path_factory.getbasetemp() / f"damaged{size}"
     if not folder.exists():
         folder.mkdir()
         FMIndex.build(array(text)).save(folder)
@@ -155,12 +156,23 @@ def test_damaged_files_are_refused_or_lead_nowhere_but_never_out_of_the_arrays(t
     if not _fits(damaged, len(text)):
         return
     index = FMIndex(damaged)
-    lows, highs = index.find([text[i : i + 5] for i in range(0, 60_000, 500)])
+    lows, highs = index.find([*(text[i : i + 5] for i in range(0, 60_000, 500)), *(bytes([b]) for b in set(text))])
     assert (lows <= highs).all()
     assert (highs <= len(text) + 1).all()
     with suppress(CorruptCollectionError):
         assert (index.locate(0, 200) <= len(text)).all()
     assert len(index.extract(0, 5000)) == 5000
+
+
+def test_damage_that_only_a_look_finds(tmp_path: Path) -> None:
+    """What stands behind the last superblock leads out of the pool, a sampling rate of its own makes endless loops."""
+    text = _texts()["superblock"]
+    fm = FMIndex.build(array(text)).fm
+    entries = fm.entries.copy()
+    entries[-1, 0, 1] = (1 << 32) - 1
+    assert _fits(fm, len(text))
+    for damaged in (fm._replace(entries=entries), fm._replace(every=1 << 60), fm._replace(every_row=1 << 60)):
+        assert not _fits(damaged, len(text))
 
 
 def test_refusals() -> None:
