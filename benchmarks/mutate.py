@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import memory
 from benchmarks.passages import passages, sentences
 from ragkit import BM25, Collection, Dense, Document
 from ragkit.protocols import IndexSpec
@@ -152,22 +153,16 @@ def _fill(data: Path, folder: Path, n: int) -> dict[str, Any]:
     made = Collection.create(folder, indexes=[BM25(language="en")], chunker=None)
     seconds = _seconds(lambda: made.add(passages(of, n), max_ram=MAX_RAM))
     info = made.info()
-    return {"seconds": seconds, "bytes": info["bytes"], "segments": info["segments"], "peak": _memory("VmHWM")}
+    return {"seconds": seconds, "bytes": info["bytes"], "segments": info["segments"], "peak": memory("VmHWM")}
 
 
 def _look(folder: Path) -> dict[str, Any]:
-    before, start = _memory("RssAnon"), time.perf_counter()
+    before, start = memory("RssAnon"), time.perf_counter()
     made = Collection.open(folder)
     opened = time.perf_counter()
     found = len(made.search("compiler option"))
-    taken = {"open_seconds": opened - start, "search_seconds": time.perf_counter() - opened, "anonymous": _memory("RssAnon") - before}
+    taken = {"open_seconds": opened - start, "search_seconds": time.perf_counter() - opened, "anonymous": memory("RssAnon") - before}
     return {**taken, "found": found}
-
-
-def _memory(kind: str) -> int:
-    """Bytes that Linux tells of this process: VmHWM is the most that was resident, RssAnon what is resident and of no file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{kind}:"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 import tarfile
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.memory import memory
 from benchmarks.one_by_one import find_one_by_one
 from benchmarks.peers import infini_gram
 from ragkit.indexes.kernels.backward import find
@@ -249,6 +249,6 @@ def _peak(text: NDArray[np.uint8], preset: str, folder: Path) -> float:
 def build_alone(path: str, preset: str) -> None:
     """Print the bytes that reading a text and building its index added to what the process took before."""
     FMIndex.build(np.frombuffer(b"warm up", np.uint8), preset)  # type: ignore[arg-type]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory("VmHWM")
     FMIndex.build(np.load(path), preset)  # type: ignore[arg-type]
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    print(memory("VmHWM") - before)

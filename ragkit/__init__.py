@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
+    from ragkit.indexes.ngram import NGram
+    from ragkit.matches import Match, Matches
     from ragkit.pipelines.answering import LLMReader
     from ragkit.pipelines.feedback import RerankFeedback
     from ragkit.pipelines.fusion import interpolate, pool, rrf
     from ragkit.pipelines.hybrid import hybrid
+    from ragkit.pipelines.phrases import Phrases
     from ragkit.pipelines.reorder import MMR, MinScore, PerDocument, Recency, TitleWeight
     from ragkit.pipelines.tuning import tune
     from ragkit.rerankers import (
@@ -75,11 +78,15 @@ _LAZY = {
     "LLMReader": "ragkit.pipelines.answering:LLMReader",
     "Listwise": "ragkit.rerankers:Listwise",
     "MMR": "ragkit.pipelines.reorder:MMR",
+    "Match": "ragkit.matches:Match",
+    "Matches": "ragkit.matches:Matches",
     "Message": "ragkit.generation:Message",
     "MinScore": "ragkit.pipelines.reorder:MinScore",
+    "NGram": "ragkit.indexes.ngram:NGram",
     "Pairwise": "ragkit.rerankers:Pairwise",
     "Passage": "ragkit.types:Passage",
     "PerDocument": "ragkit.pipelines.reorder:PerDocument",
+    "Phrases": "ragkit.pipelines.phrases:Phrases",
     "Pointwise": "ragkit.rerankers:Pointwise",
     "Query": "ragkit.types:Query",
     "QueryLikelihood": "ragkit.rerankers:QueryLikelihood",
@@ -136,11 +143,15 @@ __all__ = [
     "LLMReader",
     "Listwise",
     "MMR",
+    "Match",
+    "Matches",
     "Message",
     "MinScore",
+    "NGram",
     "Pairwise",
     "Passage",
     "PerDocument",
+    "Phrases",
     "Pointwise",
     "Query",
     "QueryLikelihood",

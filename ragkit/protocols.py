@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ragkit.progress import Progress
     from ragkit.run import Run
     from ragkit.text import Analyzer
+    from ragkit.text.folding import Folding
 
 Bitmap = NDArray[np.bool_]
 
@@ -116,6 +117,28 @@ class IndexSpec(Protocol):
 
     def open(self, parts: Sequence[Part]) -> Searcher:
         """A searcher over all parts; statistics are those of the live rows."""
+        ...
+
+
+@runtime_checkable
+class TextIndex(IndexSpec, Protocol):
+    """An index that finds any string in the texts of documents; its searcher is a `TextSearcher`."""
+
+    @property
+    def folding(self) -> Folding:
+        """What counts as the same text."""
+        ...
+
+
+class TextSearcher(Searcher, Protocol):
+    """Finds strings in the documents of each part, dead or alive."""
+
+    def count_in(self, part: int, text: str) -> int:
+        """How often a text stands there; occurrences that overlap all count."""
+        ...
+
+    def find_in(self, part: int, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(document's row in the part, byte in its folded text in UTF-8) of each occurrence, ascending."""
         ...
 
 

@@ -24,6 +24,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "bm25": "ragkit.indexes.bm25:BM25",
         "rank_bm25": "ragkit.indexes.rank_bm25:RankBM25",
         "dense": "ragkit.indexes.dense:Dense",
+        "ngram": "ragkit.indexes.ngram:NGram",
     },
     "chunkers": {
         "tokens": "ragkit.chunking:Tokens",

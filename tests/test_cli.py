@@ -52,6 +52,20 @@ def test_index_reports_and_updates(docs: Path, tmp_path: Path) -> None:
     assert other["chunker"]["type"] == "tokens"
 
 
+def test_grep(made: Path, docs: Path, tmp_path: Path) -> None:
+    assert ragkit("index", docs, "-o", tmp_path / "n.rag", "--index", "bm25", "--index", "ngram").exit_code == 0
+    for collection in (made, tmp_path / "n.rag"):
+        record = json.loads(ragkit("grep", collection, "OUTER  gasket", "--json").stdout)
+        assert (record["total"], record["documents"]) == (1, 1)
+        assert [(m["document"], m["start"], m["text"]) for m in record["matches"]] == [("pump.md", 12, "outer gasket")]
+        assert "[outer gasket] is replaced" in ragkit("grep", collection, "outer gasket").stdout
+        nothing = ragkit("grep", collection, "inner gasket")
+        assert (nothing.exit_code, nothing.stdout) == (0, "0 occurrences in 0 documents of 'inner gasket'\n")
+    wrong = ragkit("grep", made, "")
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert wrong.stderr == "ragkit: an empty text stands everywhere; give at least one character to look for\n"
+
+
 def test_search(made: Path) -> None:
     record = json.loads(ragkit("search", made, "outer gasket", "-k", 1, "--json").stdout)
     assert [h["document"] for h in record["hits"]] == ["pump.md"]

@@ -9,17 +9,18 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ragkit import BM25, Dense, Document, Headings, Query, Recursive, Sentences, Span, Tokens
+from ragkit import BM25, Dense, Document, Headings, NGram, Query, Recursive, Sentences, Span, Tokens
 from ragkit.indexes.bm25.searcher import BM25Searcher
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import Bitmap, Chunker, IndexSpec, Part
 from ragkit.registry import BUILT_IN
 from ragkit.testing import check_chunker, check_index
 
+NGRAMS = (NGram(), NGram(structure="suffix-array", case=True, unicode="none", spaces=True))
 METHODS = ("lucene", "robertson", "atire", "okapi", "l", "plus")
 
 
-@pytest.mark.parametrize("spec", [*(BM25(method=m) for m in METHODS), BM25(language="en", k1=2, b=1), RankBM25()], ids=repr)
+@pytest.mark.parametrize("spec", [*(BM25(method=m) for m in METHODS), BM25(language="en", k1=2, b=1), RankBM25(), *NGRAMS], ids=repr)
 def test_built_in_indexes_conform(spec: IndexSpec) -> None:
     check_index(spec)
 
@@ -31,7 +32,7 @@ def test_dense_indexes_conform(spec: IndexSpec) -> None:
 
 
 def test_every_registered_index_is_checked_here() -> None:
-    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name}
+    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name, NGram.name}
 
 
 DOCUMENTS = [Document("One two.\n\nThree four five. " * 9), Document(""), Document("猫は可愛い。" * 20), Document("x" * 500)]

@@ -1,4 +1,8 @@
-"""Exact n-gram search: an FM-index over the bytes of documents, and the plain suffix array that it is measured against."""
+"""Exact n-gram search: any string of the documents, counted and found; what follows it; rankings by the n-grams of a question."""
 
 if __name__ != "ragkit.indexes.ngram":
     raise ImportError("import ragkit.indexes.ngram, not indexes.ngram: the folder indexes/ is installed as ragkit.indexes")
+
+from ragkit.indexes.ngram.spec import NGram
+
+__all__ = ["NGram"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.errors import InputError
+from ragkit.collection.files import open_array, save_array
+from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.suffixes import suffix_ranges
 
 LIMIT = (1 << 31) - 2
@@ -49,6 +51,25 @@ class SuffixArray:
         for array in (made.text, made.suffixes):
             array.flags.writeable = False
         return made
+
+    @property
+    def reading(self) -> int:
+        """See `FMIndex.reading`: locating takes next to nothing."""
+        return 0
+
+    def save(self, folder: Path) -> None:
+        """Write text.npy and suffixes.npy into an existing folder."""
+        save_array(folder / "text.npy", self.text)
+        save_array(folder / "suffixes.npy", self.suffixes)
+
+    @classmethod
+    def load(cls, folder: Path, length: int) -> SuffixArray:
+        """Map what `save` wrote of a text of that many bytes; raises CorruptCollectionError where it can't be right. cost O(length)"""
+        text, suffixes = open_array(folder / "text.npy"), open_array(folder / "suffixes.npy")
+        typed = text.dtype == np.uint8 and suffixes.dtype == np.int32 and text.shape == suffixes.shape == (length,)
+        if typed and (length == 0 or (int(suffixes.min()) >= 0 and int(suffixes.max()) < length)):  # the kernel checks no bounds
+            return cls(text, suffixes)
+        raise CorruptCollectionError(f"{folder} holds no suffixes of a text of {length} bytes; index again, or restore it from a backup")
 
     def __len__(self) -> int:
         return len(self.text)

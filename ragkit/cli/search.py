@@ -1,4 +1,4 @@
-"""``ragkit search | ask``."""
+"""``ragkit search | grep | ask``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,22 @@ def search(collection: Path, query: str, k: int, where: str | None, using: str |
     """Find the best passages for QUERY in COLLECTION (or in a folder of documents)."""
     hits = open_collection(collection, quiet).search(query, k=k, where=where, using=using, group_by=group_by)
     emit(hits.to_dict(), repr(hits), as_json)
+
+
+@click.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("phrase")
+@click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="How many places to show.")
+@click.option("--where", default=None, help="Only documents for which this holds, as in: year >= 2020 and lang == 'en'.")
+@click.option("--context", type=click.IntRange(min=0), default=60, show_default=True, help="Characters beside each place.")
+@told
+def grep(collection: Path, phrase: str, k: int, where: str | None, context: int, as_json: bool, quiet: bool) -> None:
+    """Find PHRASE word for word in COLLECTION (or in a folder of documents), and how often it stands there.
+
+    Case and white space don't matter unless the collection's n-gram index says so (--index ngram makes this fast).
+    """
+    matches = open_collection(collection, quiet).grep(phrase, k=k, where=where, context=context)
+    emit(matches.to_dict(), repr(matches), as_json)
 
 
 @click.command()

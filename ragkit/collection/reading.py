@@ -13,11 +13,13 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ragkit.bound import Bound
+from ragkit.collection import strings
 from ragkit.collection.manifest import pointer
 from ragkit.collection.snapshot import Snapshot
 from ragkit.errors import InputError
 from ragkit.filters import Filter, as_filter
 from ragkit.hits import Hits
+from ragkit.matches import Matches
 from ragkit.named import named_pipeline
 from ragkit.protocols import LanguageModel, Reader
 from ragkit.run import Run
@@ -89,6 +91,28 @@ class Reading:
     def facets(self, field: str, *, where: FilterLike | None = None) -> dict[Any, int]:
         """How many documents have each value of a metadata field, the most frequent first; each entry of a list counts."""
         return self._snapshot.facets(field, as_filter(where))
+
+    def grep(self, text: str, *, where: FilterLike | None = None, k: int | None = 20, context: int = 60) -> Matches:
+        """Where a text stands, word for word, in the live documents or those for which a filter holds: the first k places, and how many.
+
+        What counts as the same text is set by the collection's index of strings, `NGram`; by default capital and small letters,
+        and one space and several, do. Without such an index all texts are read through.
+
+        k        at least 1; None: all
+        context  characters beside each
+        """
+        if k is not None:
+            check_k(k)
+        if isinstance(context, bool) or not isinstance(context, int) or context < 0:
+            raise InputError(f"context must be a number of characters of at least 0, got {context!r}")
+        return strings.grep(self._snapshot, text, where=as_filter(where), k=k, context=context)
+
+    def occurrences(self, text: str, *, where: FilterLike | None = None) -> int:
+        """How often a text stands in the live documents, or those for which a filter holds; see `grep`.
+
+        cost  a few microseconds with an index of strings, without a filter and where nothing was deleted
+        """
+        return strings.count(self._snapshot, text, as_filter(where))
 
     def retriever(self, index: str) -> Bound:
         """One index of this collection as a pipeline to build on: ``c.retriever("bm25") % 100``."""

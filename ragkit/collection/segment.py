@@ -30,6 +30,8 @@ KEYS = "keys.npy"
 META = "meta."
 OWN_FIELDS = ("id", "title", "source")
 """Columns that filters can name, where no metadata field has their name."""
+TEXT = "text"
+"""What filters call the documents' own texts, where no metadata field has its name."""
 _DOCUMENT_KINDS = {
     **dict.fromkeys(("id", "title", "text"), "large_string"), "body_start": "int64", "page_starts": "large_list<item: int64>",
     **dict.fromkeys(("source", "source_sha256"), "large_string"), **dict.fromkeys(("source_size", "source_mtime_ns"), "int64"),
@@ -164,6 +166,15 @@ class SegmentColumns:
         """Metadata of a document; absent fields are left out."""
         values = ((n[len(META) :], self.documents.column(n)[row].as_py()) for n in self._meta_names)
         return {n: v for n, v in values if v is not None}
+
+    def texts(self) -> Iterator[str]:
+        """The whole text of each document, dead or alive, in row order."""
+        for row in range(self.n_documents):
+            yield self.document_text(row)
+
+    def document_text(self, row: int) -> str:
+        """The whole text of a document."""
+        return str(self._text[row].as_py())
 
     def document(self, row: int) -> Document:
         """A whole document, as it was given less its section headings."""

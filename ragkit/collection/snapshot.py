@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.collection import strings
 from ragkit.collection.files import check_size, open_array
 from ragkit.collection.manifest import Manifest, SegmentEntry, named, pointer
 from ragkit.collection.purged import PURGED, purged_below
-from ragkit.collection.segment import OWN_FIELDS, SegmentColumns
+from ragkit.collection.segment import OWN_FIELDS, TEXT, SegmentColumns
 from ragkit.digests import sha256_file
 from ragkit.errors import CorruptCollectionError, InputError, NotACollectionError, SnapshotGone, UnknownNameError
 from ragkit.filters import Filter
@@ -72,7 +73,7 @@ class Snapshot:
         self._kinds = {**dict.fromkeys(OWN_FIELDS, "str"), **manifest.data_schema}
         self._matching: dict[str, tuple[Bitmap, ...]] = {}
         self._searchers: dict[str, Searcher] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a filter may ask an index
 
     @classmethod
     def live(cls, folder: Path, before: Snapshot | None = None) -> Snapshot:
@@ -140,11 +141,11 @@ class Snapshot:
             yield self.views[segment], row - int(self.bases[segment])
 
     def passages(self, rows: NDArray[np.int64]) -> list[Passage]:
-        self._refuse_purged()
+        self.refuse_purged()
         return [view.columns.passage(row) for view, row in self._locate(rows)]
 
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
-        self._refuse_purged()
+        self.refuse_purged()
         return [view.columns.text(row) for view, row in self._locate(rows)]
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
@@ -174,7 +175,7 @@ class Snapshot:
 
     def get(self, id: str) -> Document:
         """The live document with this id; raises UnknownNameError."""
-        self._refuse_purged()
+        self.refuse_purged()
         at = self.find(id)
         if at is None:
             raise UnknownNameError(f"no document has the id {id!r} in {self.folder}")
@@ -182,7 +183,7 @@ class Snapshot:
 
     def documents(self, where: Filter | None = None) -> Iterator[tuple[int, int]]:
         """(segment, document row) of every live document, or of those for which a filter holds, in order."""
-        self._refuse_purged()
+        self.refuse_purged()
         masks = [view.live for view in self.views] if where is None else self.matching(where)
         for n, (view, mask) in enumerate(zip(self.views, masks, strict=True)):
             rows = range(view.columns.n_documents) if mask is None else np.flatnonzero(mask).tolist()
@@ -212,7 +213,7 @@ class Snapshot:
         """The open index of that name, opened once a snapshot."""
         with self._lock:
             if index not in self._searchers:
-                spec = self._spec(index)
+                spec = self.spec(index)
                 parts = [IndexPart(v.columns, v.folder / index if index in v.entry.indexes else None, v.alive) for v in self.views]
                 try:
                     for view in self.views:
@@ -238,13 +239,14 @@ class Snapshot:
 
     def vectors(self, index: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(H, dim) vectors of passages, from the column of an index over vectors; raises InputError where it has none."""
-        spec = self._spec(index)
+        spec = self.spec(index)
         if not isinstance(spec, VectorIndex):
             raise InputError(f"the index {index!r} holds no vectors; name one that does, such as 'dense'")
         found = [view.columns.vectors(spec.column)[row] for view, row in self._locate(rows)]
         return np.stack(found) if found else np.zeros((0, 0), np.float32)
 
-    def _spec(self, index: str) -> IndexSpec:
+    def spec(self, index: str) -> IndexSpec:
+        """The spec of an index by its name."""
         if index not in self.manifest.indexes:
             raise UnknownNameError.near("index of this collection", index, self.manifest.indexes)
         spec: IndexSpec = from_config("indexes", self.manifest.indexes[index])
@@ -257,7 +259,7 @@ class Snapshot:
         except NotACollectionError:
             return False
 
-    def _refuse_purged(self) -> None:
+    def refuse_purged(self) -> None:
         """Raise SnapshotGone where a purge has removed this version: what was deleted for good is not to be read on."""
         if os.path.exists(self._purged) and self.manifest.generation < purged_below(self.folder):
             raise SnapshotGone(f"version {self.manifest.generation} of {self.folder} was purged; call refresh()")
@@ -266,7 +268,7 @@ class Snapshot:
         self, index: str, queries: Sequence[Query], *, k: int
     ) -> tuple[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """(scale, (indptr, rows, scores)) of one index's k best live passages for each query."""
-        self._refuse_purged()
+        self.refuse_purged()
         searcher, groups = self.searcher(index), defaultdict[str, list[int]](list)
         for n, query in enumerate(queries):
             groups["" if query.where is None else str(query.where)].append(n)
@@ -289,15 +291,19 @@ class Snapshot:
         name = str(where)  # as an object, F.a == 1 equals F.a == True
         with self._lock:
             if name not in self._matching:
-                bound = bind(where, self._kinds)
+                bound = bind(where, {TEXT: "text", **self._kinds})
                 masks = []
-                for view in self.views:
-                    mask = evaluate(bound, partial(self._field, view.columns), view.columns.n_documents)
+                for n, view in enumerate(self.views):
+                    mask = evaluate(bound, partial(self._field, view.columns), view.columns.n_documents, partial(strings.holders, self, n))
                     masks.append(mask if view.live is None else mask & view.live)
                 while len(self._matching) >= _KEPT_FILTERS:
                     del self._matching[next(iter(self._matching))]
                 self._matching[name] = tuple(masks)
             return self._matching[name]
+
+    def highlights(self, passages: Sequence[Passage], texts: Sequence[str]) -> list[tuple[tuple[int, int], ...]]:
+        """Where any of some texts stand in each passage: spans of its document, cut at the passage's borders."""
+        return strings.highlights(self, passages, texts)
 
     def term_statistics(self) -> TermStatistics | None:
         """Statistics of the first lexical index; None where there is none."""

@@ -15,6 +15,8 @@ from ragkit.errors import SchemaError, UnknownNameError
 from ragkit.filters.expression import And, Compare, Filter, Not, Or, written
 
 _NOTHING = Or(())
+IN_TEXT = "in text"
+"""Operator of a bound filter that asks for a string in the documents' own texts, which are the field "text" of the kind "text"."""
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _ORDERED = ("<", "<=", ">", ">=")
 _WANTED = {
@@ -24,6 +26,7 @@ _WANTED = {
     "str": "a text",
     "instant": "a datetime with a zone, or its ISO 8601 text such as 2024-05-01T12:00:00Z",
     "list[str]": "a list of texts",
+    "text": "a text of at least one character",
 }
 _ALLOWED = {
     "bool": ("==", "in"),
@@ -32,13 +35,14 @@ _ALLOWED = {
     "str": ("==", "in", *_ORDERED, "contains", "startswith"),
     "instant": ("==", "in", *_ORDERED),
     "list[str]": ("==", "contains"),
+    "text": ("contains",),
 }
 
 
 def bind(filter: Filter, kinds: Mapping[str, str]) -> Filter:
     """The filter with values of its fields' types.
 
-    kinds   {field: type}, types as in `ragkit.collection.schema`
+    kinds   {field: type}, types as in `ragkit.collection.schema`, or "text" for the documents' own texts
     raises  UnknownNameError for a field that is not there, SchemaError for a value or operator that does not fit its type
     """
     if isinstance(filter, And):
@@ -52,7 +56,7 @@ def bind(filter: Filter, kinds: Mapping[str, str]) -> Filter:
         raise UnknownNameError.near("metadata field", filter.field, kinds)
     kind = kinds[filter.field]
     if filter.operator == "exists":
-        return filter
+        return filter if kind != "text" else And(())  # every document has a text
     if filter.operator not in _ALLOWED[kind]:
         allowed = ", ".join(_ALLOWED[kind])
         raise SchemaError(f"the field {filter.field!r} is {kind}, which can't be compared by {filter.operator}; use {allowed} or exists")
@@ -65,6 +69,8 @@ def bind(filter: Filter, kinds: Mapping[str, str]) -> Filter:
     if filter.operator == "==":
         return _equal(filter, kind, filter.value)
     value = _fitting(filter, kind, filter.value)
+    if kind == "text":
+        return Compare(filter.field, IN_TEXT, value)
     if kind == "int":
         return _int_order(filter.field, filter.operator, value)
     if kind == "float":
@@ -81,6 +87,7 @@ def _fitting(filter: Compare, kind: str, value: Any) -> Any:
         "str": isinstance(value, str),
         "instant": isinstance(value, datetime | str),
         "list[str]": isinstance(value, tuple),
+        "text": isinstance(value, str) and value != "",
     }[kind]
     if fits and kind == "instant":
         try:

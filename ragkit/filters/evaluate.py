@@ -8,31 +8,40 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.filters.bind import IN_TEXT
 from ragkit.filters.expression import And, Compare, Filter, Not
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Read = Callable[[str], "pa.Array | None"]
+Holds = Callable[[str], NDArray[np.bool_]]
 _FUNCTIONS = {"==": "equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 
 
-def evaluate(filter: Filter, read: Read, n: int) -> NDArray[np.bool_]:
+def _no_texts(text: str) -> NDArray[np.bool_]:
+    raise TypeError(f"these documents have no texts in which to look for {text!r}")
+
+
+def evaluate(filter: Filter, read: Read, n: int, holds: Holds = _no_texts) -> NDArray[np.bool_]:
     """bool (n,): the documents for which a filter holds.
 
     filter  made to fit the schema by `bind`
     read    the column of a field, None where no document of the segment has it
+    holds   which documents' texts hold a string, bool (n,)
     cost    one pass over each column that is named
     """
     if isinstance(filter, Not):
-        return ~evaluate(filter.part, read, n)
+        return ~evaluate(filter.part, read, n, holds)
+    if isinstance(filter, Compare) and filter.operator == IN_TEXT:
+        return holds(filter.value)
     if isinstance(filter, Compare):
         column = read(filter.field)
         return np.zeros(n, np.bool_) if column is None else _compare(filter, column)
     every = isinstance(filter, And)
     out = np.full(n, every)
     for part in filter.parts:  # type: ignore[attr-defined]  # And and Or alone are left
-        found = evaluate(part, read, n)
+        found = evaluate(part, read, n, holds)
         out = out & found if every else out | found
     return out
 

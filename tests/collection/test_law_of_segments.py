@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import ragkit.collection.builder as builder
 import ragkit.collection.merging as merging
-from ragkit import BM25, Collection, Dense, Document, Query, Tokens
+from ragkit import BM25, Collection, Dense, Document, NGram, Query, Tokens
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import IndexSpec
 from ragkit.registry import names
@@ -23,6 +23,7 @@ from ragkit.registry import names
 SPECS: dict[str, IndexSpec] = {
     "bm25": BM25(language="none"),
     "rank_bm25": RankBM25(language="none"),
+    "ngram": NGram(),
     "dense": Dense(vectors="v", similarity="dot"),
 }
 """One exact spec of each kind of index. Approximate ones are held to their recall in tests of their own."""

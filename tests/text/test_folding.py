@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.indexes.ngram.folding import Folding
+from ragkit.text.folding import Folding
 
 FOLDINGS = [Folding(case=c, unicode=u, spaces=s) for c in (False, True) for u in ("none", "canonical", "compatible") for s in (False, True)]  # type: ignore[arg-type]
 TEXT = st.one_of(
