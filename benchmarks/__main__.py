@@ -12,8 +12,8 @@ from pathlib import Path
 import ragkit
 
 NAMES = (
-    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "ingest", "mutate", "ngram", "rerank",
-    "rerank_quality", "retrieval", "train_listwise",
+    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "ingest", "mutate", "ngram",
+    "ngram_retrieval", "rerank", "rerank_quality", "retrieval", "train_listwise",
 )  # fmt: skip
 
 

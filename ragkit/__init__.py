@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
-    from ragkit.indexes.ngram import NGram
+    from ragkit.indexes.ngram import NGram, WordNGram
     from ragkit.matches import Match, Matches
     from ragkit.pipelines.answering import LLMReader
     from ragkit.pipelines.feedback import RerankFeedback
@@ -109,6 +109,7 @@ _LAZY = {
     "TitleWeight": "ragkit.pipelines.reorder:TitleWeight",
     "Tokens": "ragkit.chunking:Tokens",
     "TopDown": "ragkit.rerankers:TopDown",
+    "WordNGram": "ragkit.indexes.ngram:WordNGram",
     "compare": "ragkit.evaluation:compare",
     "encoder": "ragkit.encoders:encoder",
     "estimate": "ragkit.collection:estimate",
@@ -174,6 +175,7 @@ __all__ = [
     "TitleWeight",
     "Tokens",
     "TopDown",
+    "WordNGram",
     "compare",
     "encoder",
     "estimate",

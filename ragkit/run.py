@@ -30,6 +30,7 @@ FLOORS: dict[str, float | None] = {
     "unit": 0.0,  # normalised to [0, 1]
     "zscore": None,  # relative to one query's hits
     "rrf": 0.0,  # reciprocal ranks
+    "ngram": 0.0,  # n-grams of the question, weighed by rarity
     "occurrences": 0.0,  # how often a text stands in a passage
     "logit": None,  # a classifier's raw output, unbounded
     "rank": None,  # positions: they order hits and mean nothing as amounts

@@ -172,7 +172,21 @@ def listwise() -> str:
     return aligned(rows)
 
 
+def ngram_retrieval() -> str:
+    """nDCG@10 of BM25, of n-grams alone, and of both fused, with the p-value of what fusing changes."""
+    quality = record("ngram_retrieval")["quality"]
+    rows = [("nDCG@10", "bm25", "n-grams", "fused", "change", "p", "fused, words alone", "ms, bm25", "ms, n-grams")]
+    for name in [key.removesuffix(" bm25") for key in quality if key.endswith(" bm25")]:
+        cell = {system: quality[f"{name} {system}"] for system in ("bm25", "n-grams", "fused", "fused, words")}
+        means = [f"{cell[s]['mean']:.4f}" for s in ("bm25", "n-grams", "fused")]
+        change, p = cell["fused"]["mean"] - cell["bm25"]["mean"], cell["fused"]["p against bm25"]
+        times = [f"{cell[s]['milliseconds']['p50']:.2f}" for s in ("bm25", "n-grams")]
+        rows.append((name, *means, f"{change:+.4f}", f"{p:.4f}", f"{cell['fused, words']['mean']:.4f}", *times))
+    return aligned(rows) if quality else "not measured\n"
+
+
 TABLES = {
+    ("ngram.md", "Measured: rankings"): ngram_retrieval,
     ("training-rerankers.md", "A single-token reranker, measured"): listwise,
     ("reranking.md", "Costs measured"): windows,
     ("reranking.md", "Quality measured"): reranking,

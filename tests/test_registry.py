@@ -31,7 +31,7 @@ def test_every_built_in_name_resolves_to_what_it_says(family: str, name: str) ->
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(UnknownNameError, match="no index is called 'bm26'; known: bm25, dense, ngram, rank_bm25; did you mean 'bm25'"):
+    with pytest.raises(UnknownNameError, match=r"no index is called 'bm26'; known: bm25, dense, .*; did you mean 'bm25'"):
         resolve("indexes", "bm26")
     with pytest.raises(UnknownNameError, match="known: none"):
         resolve("nothing", "x")

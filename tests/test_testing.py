@@ -9,14 +9,19 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ragkit import BM25, Dense, Document, Headings, NGram, Query, Recursive, Sentences, Span, Tokens
+from ragkit import BM25, Dense, Document, Headings, NGram, Query, Recursive, Sentences, Span, Tokens, WordNGram
 from ragkit.indexes.bm25.searcher import BM25Searcher
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import Bitmap, Chunker, IndexSpec, Part
 from ragkit.registry import BUILT_IN
 from ragkit.testing import check_chunker, check_index
 
-NGRAMS = (NGram(), NGram(structure="suffix-array", case=True, unicode="none", spaces=True))
+NGRAMS = (
+    NGram(),
+    NGram(structure="suffix-array", case=True, unicode="none", spaces=True),
+    WordNGram(),
+    WordNGram(n=1, rarity=0, novelty=0, stem=False),
+)
 METHODS = ("lucene", "robertson", "atire", "okapi", "l", "plus")
 
 
@@ -32,7 +37,7 @@ def test_dense_indexes_conform(spec: IndexSpec) -> None:
 
 
 def test_every_registered_index_is_checked_here() -> None:
-    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name, NGram.name}
+    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name, NGram.name, WordNGram.name}
 
 
 DOCUMENTS = [Document("One two.\n\nThree four five. " * 9), Document(""), Document("猫は可愛い。" * 20), Document("x" * 500)]

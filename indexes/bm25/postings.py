@@ -14,33 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ragkit.collection.files import open_array, open_batch, save_array, save_batch
+from ragkit.collection.files import open_array, save_array
 from ragkit.errors import CorruptCollectionError
-from ragkit.indexes.kernels.postings import document_frequencies, find_bytes, invert
+from ragkit.indexes.kernels.postings import document_frequencies, invert
+from ragkit.indexes.terms import Terms
 from ragkit.text import Analyzer, count
 
 _ARRAYS = {"indptr": np.int64, "rows": np.int32, "tfs": np.int32, "lengths": np.int32}
-_TERMS = pa.schema([pa.field("term", pa.large_string())])
-
-
-class Terms:
-    """A sorted vocabulary in an Arrow column, searched in place."""
-
-    def __init__(self, column: pa.LargeStringArray) -> None:
-        self.column = column
-        _, offsets, data = column.buffers()
-        self._offsets = np.frombuffer(offsets, np.int64)[: len(column) + 1] if len(column) else np.zeros(1, np.int64)
-        self._data = np.frombuffer(data or b"", np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def __getitem__(self, at: int) -> str:
-        return str(self.column[at].as_py())
-
-    def find(self, term: str) -> int:
-        """Number of a term, -1 where it is not in the vocabulary."""
-        return int(find_bytes(np.frombuffer(term.encode(errors="surrogatepass"), np.uint8), self._data, self._offsets))
 
 
 @dataclass(frozen=True)
@@ -110,17 +90,17 @@ class Postings:
 
     def save(self, folder: Path) -> None:
         """Write terms.arrow and one .npy an array."""
-        save_batch(folder / "terms.arrow", pa.RecordBatch.from_pydict({"term": self.terms.column}))
+        self.terms.save(folder)
         for name in _ARRAYS:
             save_array(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
     def load(cls, folder: Path, n_rows: int) -> Postings:
         """Map what `save` wrote of a segment of n_rows rows; raises CorruptCollectionError where it can't be right."""
-        batch = open_batch(folder / "terms.arrow")
+        terms = Terms.load(folder)
         arrays = {n: open_array(folder / f"{n}.npy") for n in _ARRAYS}
-        typed = batch.schema == _TERMS and all(arrays[n].dtype == kind and arrays[n].ndim == 1 for n, kind in _ARRAYS.items())
-        made = cls(Terms(batch.column(0)), **arrays) if typed else None
+        typed = all(arrays[n].dtype == kind and arrays[n].ndim == 1 for n, kind in _ARRAYS.items())
+        made = cls(terms, **arrays) if typed else None
         if made is None or not made._fits(n_rows):
             raise CorruptCollectionError(f"{folder} holds BM25 postings that do not fit together; index again, or restore it from a backup")
         return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -13,16 +12,14 @@ from pydantic import Field
 from ragkit.errors import InputError
 from ragkit.indexes.bm25.postings import Postings
 from ragkit.indexes.bm25.searcher import BM25Searcher, as_one
+from ragkit.indexes.terms import language_of
 from ragkit.progress import Progress, track
 from ragkit.protocols import Part
 from ragkit.spec import validated
-from ragkit.text import Analyzer, detect
+from ragkit.text import Analyzer
 
 if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
-
-_SAMPLE = 500
-"""Passages that decide the language of a collection."""
 
 
 @validated
@@ -72,7 +69,7 @@ class BM25:
         """This spec with the language of the first documents."""
         if self.language != "auto":
             return self
-        return replace(self, language=detect(list(islice(columns.index_texts(), _SAMPLE))))
+        return replace(self, language=language_of(columns))
 
     def build(self, columns: SegmentColumns, folder: Path, *, progress: Progress = False) -> None:
         """Write one segment's postings."""

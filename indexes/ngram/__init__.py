@@ -4,5 +4,6 @@ if __name__ != "ragkit.indexes.ngram":
     raise ImportError("import ragkit.indexes.ngram, not indexes.ngram: the folder indexes/ is installed as ragkit.indexes")
 
 from ragkit.indexes.ngram.spec import NGram
+from ragkit.indexes.ngram.word_spec import WordNGram
 
-__all__ = ["NGram"]
+__all__ = ["NGram", "WordNGram"]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.errors import InputError
+from ragkit.collection.files import open_array, save_array
+from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_range, token_ranges
 from ragkit.indexes.ngram.suffixes import LIMIT, sort_suffixes
 
+_ARRAYS = {"tokens": np.int32, "suffixes": np.int32, "starts": np.int64}
 SEPARATOR = (1 << 24) - 1
 """Token in front of each document; the largest that is kept in three bytes while suffixes are sorted."""
 
@@ -63,20 +66,48 @@ class TokenSuffixes:
         cost    that of sorting the bytes of the tokens; 20 bytes a token
         """
         rows = [np.asarray(d, np.int32) for d in documents]
-        pieces = [np.array([SEPARATOR], np.int32)]
-        for row in rows:
-            pieces += [row, pieces[0]]
-        tokens = np.concatenate(pieces)
-        starts = np.cumsum([1, *(len(r) + 1 for r in rows)])[:-1].astype(np.int64)
-        inside = tokens[tokens != SEPARATOR]
-        if len(inside) and (int(inside.min()) < 0 or int(inside.max()) > SEPARATOR):
-            raise InputError(f"tokens must be from 0 to {SEPARATOR - 1}, got {int(inside.min())} to {int(inside.max())}")
-        if len(inside) != len(tokens) - len(rows) - 1:
-            raise InputError(f"the token {SEPARATOR} separates documents; none may hold it")
-        made = cls(tokens, _sorted(tokens, int(inside.max()) if len(inside) else 0), starts)
+        indptr = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        return cls.of_ids(np.concatenate([np.zeros(0, np.int32), *rows]), indptr)
+
+    @classmethod
+    def of_ids(cls, ids: NDArray[np.int32], indptr: NDArray[np.int64]) -> TokenSuffixes:
+        """The same of documents end to end: document d owns ids[indptr[d]:indptr[d + 1]]."""
+        largest = int(ids.max()) if len(ids) else 0
+        if len(ids) and (int(ids.min()) < 0 or largest >= SEPARATOR):
+            raise InputError(f"tokens must be from 0 to {SEPARATOR - 1}, got {int(ids.min())} to {largest}")
+        starts = indptr[:-1] + np.arange(1, len(indptr))
+        tokens = np.full(len(ids) + len(indptr), SEPARATOR, np.int32)
+        tokens[np.arange(len(ids)) + np.repeat(starts - indptr[:-1], np.diff(indptr))] = ids
+        made = cls(tokens, _sorted(tokens, largest), starts)
         for array in (made.tokens, made.suffixes, made.starts):
             array.flags.writeable = False
         return made
+
+    def save(self, folder: Path) -> None:
+        """Write tokens.npy, suffixes.npy and starts.npy into an existing folder."""
+        for name, kind in _ARRAYS.items():
+            save_array(folder / f"{name}.npy", getattr(self, name).astype(kind, copy=False))
+
+    @classmethod
+    def load(cls, folder: Path, n_documents: int) -> TokenSuffixes:
+        """Map what `save` wrote of so many documents; raises CorruptCollectionError where it can't be right. cost O(tokens)"""
+        arrays = {name: open_array(folder / f"{name}.npy") for name in _ARRAYS}
+        typed = all(arrays[name].dtype == kind and arrays[name].ndim == 1 for name, kind in _ARRAYS.items())
+        made = cls(**arrays) if typed else None
+        if made is None or not made._fits(n_documents):
+            raise CorruptCollectionError(
+                f"{folder} holds no suffixes of the tokens of {n_documents} documents; index again, or restore it from a backup"
+            )
+        return made
+
+    def _fits(self, n_documents: int) -> bool:
+        """Whether every suffix and document lies in the tokens: the kernels check no bounds."""
+        n = len(self.tokens)
+        if len(self.suffixes) != n or len(self.starts) != n_documents or n < n_documents + 1:
+            return False
+        if int(self.suffixes.min()) < 0 or int(self.suffixes.max()) >= n:
+            return False
+        return n_documents == 0 or (self.starts[0] == 1 and int(self.starts[-1]) < n and bool((np.diff(self.starts) > 0).all()))
 
     def __len__(self) -> int:
         """Tokens, separators left out."""

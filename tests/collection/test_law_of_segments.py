@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import ragkit.collection.builder as builder
 import ragkit.collection.merging as merging
-from ragkit import BM25, Collection, Dense, Document, NGram, Query, Tokens
+from ragkit import BM25, Collection, Dense, Document, NGram, Query, Tokens, WordNGram
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import IndexSpec
 from ragkit.registry import names
@@ -24,6 +24,7 @@ SPECS: dict[str, IndexSpec] = {
     "bm25": BM25(language="none"),
     "rank_bm25": RankBM25(language="none"),
     "ngram": NGram(),
+    "word_ngram": WordNGram(language="none"),
     "dense": Dense(vectors="v", similarity="dot"),
 }
 """One exact spec of each kind of index. Approximate ones are held to their recall in tests of their own."""

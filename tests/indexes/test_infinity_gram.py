@@ -80,7 +80,7 @@ def test_a_sample_of_occurrences_is_spread_over_all() -> None:
 def test_refusals() -> None:
     with pytest.raises(InputError, match="tokens must be from 0 to 16777214, got -1 to 3"):
         TokenSuffixes.build([[3, -1]])
-    with pytest.raises(InputError, match="the token 16777215 separates documents"):
+    with pytest.raises(InputError, match="tokens must be from 0 to 16777214, got 3 to 16777215"):
         TokenSuffixes.build([[3, SEPARATOR]])
     with pytest.raises(InputError, match="support must be at least 1, got 0"):
         InfinityGram(TokenSuffixes.build([]), support=0)
