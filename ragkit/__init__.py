@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ragkit.encoders import encoder
     from ragkit.errors import RagkitError
     from ragkit.evaluation import Comparison, compare, evaluate
+    from ragkit.evaluation.contamination import contamination
     from ragkit.filters import F
     from ragkit.generation import Message, llm
     from ragkit.generation.calling import CallableModel
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ragkit.pipelines.phrases import Phrases
     from ragkit.pipelines.reorder import MMR, MinScore, PerDocument, Recency, TitleWeight
     from ragkit.pipelines.tuning import tune
+    from ragkit.quotes import verify_quotes
     from ragkit.rerankers import (
         Consistent,
         CrossEncoder,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from ragkit.run import Run
     from ragkit.stage import Identity, Retrieve, Stage
     from ragkit.text import Analyzer
+    from ragkit.traces import Trace
     from ragkit.types import Answer, Citation, Document, Passage, Query, Span
 
 __version__ = "0.1.0"
@@ -109,8 +112,10 @@ _LAZY = {
     "TitleWeight": "ragkit.pipelines.reorder:TitleWeight",
     "Tokens": "ragkit.chunking:Tokens",
     "TopDown": "ragkit.rerankers:TopDown",
+    "Trace": "ragkit.traces:Trace",
     "WordNGram": "ragkit.indexes.ngram:WordNGram",
     "compare": "ragkit.evaluation:compare",
+    "contamination": "ragkit.evaluation.contamination:contamination",
     "encoder": "ragkit.encoders:encoder",
     "estimate": "ragkit.collection:estimate",
     "evaluate": "ragkit.evaluation:evaluate",
@@ -121,6 +126,7 @@ _LAZY = {
     "pool": "ragkit.pipelines.fusion:pool",
     "rrf": "ragkit.pipelines.fusion:rrf",
     "tune": "ragkit.pipelines.tuning:tune",
+    "verify_quotes": "ragkit.quotes:verify_quotes",
 }
 
 __all__ = [
@@ -175,8 +181,10 @@ __all__ = [
     "TitleWeight",
     "Tokens",
     "TopDown",
+    "Trace",
     "WordNGram",
     "compare",
+    "contamination",
     "encoder",
     "estimate",
     "evaluate",
@@ -188,6 +196,7 @@ __all__ = [
     "pool",
     "rrf",
     "tune",
+    "verify_quotes",
 ]
 
 

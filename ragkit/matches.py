@@ -74,19 +74,19 @@ class Matches(Sequence[Match]):
         return found + (f"; the first {len(self)}" if len(self) < self.total else "")
 
     def __repr__(self) -> str:
-        lines = [f"{m.document}:{m.start}-{m.end}  {_line(m.before)}[{_line(m.text)}]{_line(m.after)}" for m in self]
+        lines = [f"{m.document}:{m.start}-{m.end}  {one_line(m.before)}[{one_line(m.text)}]{one_line(m.after)}" for m in self]
         return "\n".join([self._head(), *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(m.document)}<br>{m.start}–{m.end}</td><td style='text-align:left'>{html.escape(_line(m.before))}"
-            f"<mark>{html.escape(_line(m.text))}</mark>{html.escape(_line(m.after))}</td></tr>"
+            f"<tr><td>{html.escape(m.document)}<br>{m.start}–{m.end}</td><td style='text-align:left'>{html.escape(one_line(m.before))}"
+            f"<mark>{html.escape(one_line(m.text))}</mark>{html.escape(one_line(m.after))}</td></tr>"
             for m in self
         )
         return f"<table><caption>{html.escape(self._head())}</caption>{rows}</table>"
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without line breaks, each run of white space as one space."""
     edges = (" " if text[:1].isspace() else "", " " if text[-1:].isspace() else "")
     return edges[0] + " ".join(text.split()) + (edges[1] if text.strip() else "")

@@ -133,8 +133,8 @@ class TextIndex(IndexSpec, Protocol):
 class TextSearcher(Searcher, Protocol):
     """Finds strings in the documents of each part, dead or alive."""
 
-    def count_in(self, part: int, text: str) -> int:
-        """How often a text stands there; occurrences that overlap all count."""
+    def count_in(self, part: int, texts: Sequence[str]) -> NDArray[np.int64]:
+        """How often each text stands there, int64 (any,); occurrences that overlap all count."""
         ...
 
     def find_in(self, part: int, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

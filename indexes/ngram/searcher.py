@@ -26,9 +26,9 @@ class NGramSearcher:
         self.folding, self._parts = folding, list(parts)
         self._bases = np.concatenate(([0], np.cumsum([len(p.ends) for p in parts]))).astype(np.int64)
 
-    def count_in(self, part: int, text: str) -> int:
-        """How often a text stands in the documents of a part, dead or alive; occurrences that overlap all count. cost O(length)"""
-        return int(self._parts[part].count([self.folding.pattern(text)])[0])
+    def count_in(self, part: int, texts: Sequence[str]) -> NDArray[np.int64]:
+        """How often each text stands in the documents of a part, dead or alive; overlapping occurrences all count. cost O(length)"""
+        return self._parts[part].count([self.folding.pattern(text) for text in texts])
 
     def find_in(self, part: int, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(document, byte in its folded text) of each occurrence, int64 (any,) each, ascending. cost: see `TextPart.find`"""

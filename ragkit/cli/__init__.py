@@ -1,5 +1,5 @@
-"""The command line: ``ragkit index | sync | search | grep | ask | eval | get | info | check | repair | compact | export | snapshot |
-estimate | fetch``.
+"""The command line: ``ragkit index | sync | search | grep | trace | ask | eval | get | info | check | repair | compact | export |
+snapshot | estimate | fetch``.
 
 With ``--json`` one JSON document goes to stdout; progress and notices always go to stderr. The exit
 code is 0 only on success, 2 on wrong usage, 1 otherwise, with one sentence on stderr (``--debug``
@@ -13,7 +13,7 @@ import click
 from ragkit.cli.documents import estimate, get, index, info, sync
 from ragkit.cli.evaluate import evaluate
 from ragkit.cli.models import fetch
-from ragkit.cli.search import ask, grep, search
+from ragkit.cli.search import ask, grep, search, trace
 from ragkit.cli.upkeep import check, compact, export, repair, snapshot
 
 
@@ -23,5 +23,5 @@ def main() -> None:
     """Index documents, search them, and get answers with exact citations; all on this machine."""
 
 
-for command in (index, sync, search, grep, ask, get, info, check, repair, compact, export, snapshot, estimate, evaluate, fetch):
+for command in (index, sync, search, grep, trace, ask, get, info, check, repair, compact, export, snapshot, estimate, evaluate, fetch):
     main.add_command(command)

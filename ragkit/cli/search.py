@@ -1,4 +1,4 @@
-"""``ragkit search | grep | ask``."""
+"""``ragkit search | grep | trace | ask``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,29 @@ def grep(collection: Path, phrase: str, k: int, where: str | None, context: int,
     """
     matches = open_collection(collection, quiet).grep(phrase, k=k, where=where, context=context)
     emit(matches.to_dict(), repr(matches), as_json)
+
+
+@click.command()
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("answer", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--least", type=click.IntRange(min=1), default=30, show_default=True, help="Characters of the shortest piece.")
+@click.option("-k", type=click.IntRange(min=1), default=3, show_default=True, help="Places to name of each piece.")
+@click.option("--quotes", is_flag=True, help="Look up what stands in quotation marks instead.")
+@told
+def trace(collection: Path, answer: Path, least: int, k: int, quotes: bool, as_json: bool, quiet: bool) -> None:
+    """Find the longest pieces of the text in the file ANSWER (- for standard input) that stand word for word in COLLECTION.
+
+    With --quotes, say of each quote of the text whether a document holds it.
+    """
+    from ragkit.quotes import verify_quotes
+
+    try:
+        text = sys.stdin.read() if str(answer) == "-" else answer.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{answer} is no text in UTF-8: {exc}") from exc
+    opened = open_collection(collection, quiet)
+    found = verify_quotes(text, opened) if quotes else opened.trace(text, least=least, k=k)
+    emit(found.to_dict(), repr(found), as_json)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ragkit.bound import Bound
-from ragkit.collection import strings
+from ragkit.collection import strings, tracing
 from ragkit.collection.manifest import pointer
 from ragkit.collection.snapshot import Snapshot
 from ragkit.errors import InputError
@@ -24,6 +24,7 @@ from ragkit.named import named_pipeline
 from ragkit.protocols import LanguageModel, Reader
 from ragkit.run import Run
 from ragkit.stage import Retrieve, Stage, check_k
+from ragkit.traces import Trace
 from ragkit.types import Answer, Document, Query
 
 if TYPE_CHECKING:
@@ -113,6 +114,17 @@ class Reading:
         cost  a few microseconds with an index of strings, without a filter and where nothing was deleted
         """
         return strings.count(self._snapshot, text, as_filter(where))
+
+    def trace(self, text: str, *, least: int = 30, k: int = 3, context: int = 60) -> Trace:
+        """The longest pieces of a text that the live documents hold word for word, and where: what an answer was copied from.
+
+        What counts as the same text is as in `grep`. Without an index of strings one is made in memory, five bytes a byte of text.
+
+        least    characters of the shortest piece
+        k        places to name of each piece; context: characters beside each
+        """
+        check_k(k)
+        return tracing.trace(self._snapshot, text, least=least, k=k, context=context)
 
     def retriever(self, index: str) -> Bound:
         """One index of this collection as a pipeline to build on: ``c.retriever("bm25") % 100``."""

@@ -6,6 +6,7 @@ An index of strings answers where the collection has one; else the texts are fol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from ragkit.matches import Match, Matches
 from ragkit.protocols import Bitmap, TextIndex, TextSearcher
+from ragkit.registry import resolve
 from ragkit.text.folding import Folding, occurrences
 from ragkit.types import Passage
 
 if TYPE_CHECKING:
+    from ragkit.collection.segment import SegmentColumns
     from ragkit.collection.snapshot import Snapshot
     from ragkit.filters import Filter
 
@@ -58,11 +61,45 @@ def count(snapshot: Snapshot, text: str, where: Filter | None = None) -> int:
     masks = _masks(snapshot, where)
     for n, mask in enumerate(masks):
         if mask is None and found is not None:
-            total += _searcher(snapshot, found[0]).count_in(n, text)
+            total += int(_searcher(snapshot, found[0]).count_in(n, [text])[0])
         else:
             documents, _ = find_in(snapshot, n, text)
             total += len(documents) if mask is None else int(mask[documents].sum())
     return total
+
+
+def held(snapshot: Snapshot, texts: Sequence[str]) -> Bitmap:
+    """Which of some texts stand in a live document: bool (any,).
+
+    cost  that of counting all, and in segments with deleted documents of finding those that stand there. Where the collection has
+          no index of strings, one is made in memory, five bytes a byte of text, and kept with the version
+    """
+    searcher = string_searcher(snapshot)
+    there = np.zeros(len(texts), np.bool_)
+    for n, mask in enumerate(_masks(snapshot, None)):
+        left = np.flatnonzero(~there)
+        found = left[searcher.count_in(n, [texts[i] for i in left.tolist()]) > 0]
+        if mask is not None:
+            found = found[[bool(mask[searcher.find_in(n, texts[i])[0]].any()) for i in found.tolist()]] if len(found) else found
+        there[found] = True
+    return there
+
+
+def string_searcher(snapshot: Snapshot) -> TextSearcher:
+    """The searcher of the version's index of strings, or of one made in memory."""
+    if (found := _text_index(snapshot)) is not None:
+        return _searcher(snapshot, found[0])
+    spec: TextIndex = resolve("indexes", "ngram")()
+    return cast(TextSearcher, spec.open([_InMemory(view.columns) for view in snapshot.views]))
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """A part without files."""
+
+    columns: SegmentColumns
+    folder: None = None
+    alive: None = None
 
 
 def grep(snapshot: Snapshot, text: str, *, where: Filter | None = None, k: int | None = 20, context: int = 60) -> Matches:
