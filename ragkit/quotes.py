@@ -27,6 +27,8 @@ _QUOTED = re.compile(
     re.MULTILINE,
 )
 """Curly, German, angular and corner quotation marks, straight ones around what could be a quote, and block quotes of Markdown."""
+_BLOCK = 6
+"""The group of a block quote, whose further lines begin with marks of their own."""
 _LEFT_OUT = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)\s*")
 _EDGES = " \t\n.,;:!?"
 _STRICT = Folding(case=True)
@@ -114,16 +116,16 @@ def verify_quotes(answer: str | Answer, on: Reading) -> Quotes:
     return Quotes([_verified(on.version, *found) for found in _quoted(answer)])
 
 
-def _quoted(answer: str) -> Iterator[tuple[str, int, int]]:
-    """(quote, start, end) of all quotes that hold a letter or a digit."""
+def _quoted(answer: str) -> Iterator[tuple[str, int, int, str]]:
+    """(as it stands in the answer, start, end, what is quoted) of all quotes that hold a letter or a digit."""
     for match in _QUOTED.finditer(answer):
-        group = next(n for n in range(1, 7) if match[n] is not None)
-        if any(c.isalnum() for c in match[group]):
-            yield match[group], match.start(group), match.end(group)
+        group = match.lastindex or 0
+        said = match[group] if group < _BLOCK else re.sub(r"\n[ ]{0,3}>[ ]?", "\n", match[group])
+        if any(c.isalnum() for c in said):
+            yield match[group], match.start(group), match.end(group), said
 
 
-def _verified(snapshot: Snapshot, text: str, start: int, end: int) -> Quote:
-    said = re.sub(r"\n[ ]{0,3}>[ ]?", "\n", text)  # the marks of a block quote's further lines
+def _verified(snapshot: Snapshot, text: str, start: int, end: int, said: str) -> Quote:
     kinds: tuple[tuple[Support, list[str]], ...] = (
         ("exact", [said.strip()]),
         ("exact", [p for p in _LEFT_OUT.split(said.strip()) if p]),
