@@ -202,7 +202,25 @@ def quotes() -> str:
     return aligned(rows)
 
 
+def infinity_gram() -> str:
+    """Agreement with the text by how much of the context was found, and perplexities."""
+    q = record("infinity_gram")["quality"]
+    if not q:
+        return "not measured\n"
+    rows = [("held-out files of cpp-docs", "next token foretold", "tokens")]
+    rows.append(("all contexts", f"{100 * q['next-token agreement']:.1f} %", ""))
+    rows.append(("one token alone followed", f"{100 * q['next-token agreement where sparse']:.1f} %", ""))
+    for name, (share, n) in q["next-token agreement by length"].items():
+        rows.append((f"{name} tokens of context found", f"{100 * share:.1f} %", f"{n:,}"))
+    models = [
+        ("perplexity", ""),
+        *((name.removeprefix("perplexity of "), f"{q[name]:.2f}") for name in q if name.startswith("perplexity of")),
+    ]
+    return f"{aligned(rows)}\n{aligned(models)}"
+
+
 TABLES = {
+    ("ngram.md", "Measured: next tokens"): infinity_gram,
     ("ngram.md", "Measured: quotes"): quotes,
     ("ngram.md", "Measured: rankings"): ngram_retrieval,
     ("training-rerankers.md", "A single-token reranker, measured"): listwise,
