@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError
+from ragkit.indexes.ngram.token_fm import TokenFM
 from ragkit.indexes.ngram.tokens import SEPARATOR, Following, TokenSuffixes
 
 
@@ -68,10 +69,12 @@ class TokenScores:
 class InfinityGram:
     """Counts, probabilities and next tokens over tokens of a corpus.
 
-    support  occurrences of a context that are looked at to say what follows; of more, so many evenly spread over them. None: all
+    index    `TokenSuffixes`, the fastest, or `TokenFM`, the smallest
+    support  occurrences of a context that are looked at to say what follows; of more, so many evenly spread over them. None: all, as
+             an FM-index always does
     """
 
-    def __init__(self, index: TokenSuffixes, *, support: int | None = None) -> None:
+    def __init__(self, index: TokenSuffixes | TokenFM, *, support: int | None = None) -> None:
         if support is not None and support < 1:
             raise InputError(f"support must be at least 1, got {support}")
         self.index, self.support = index, support
@@ -121,7 +124,7 @@ class InfinityGram:
         return Estimate(count / total if total else float("nan"), count, total, length)
 
     def _next(self, low: int, high: int, length: int) -> NextTokens:
-        if self.support is None or high - low <= self.support:
+        if isinstance(self.index, TokenFM) or self.support is None or high - low <= self.support:
             return NextTokens(self.index.following(low, high, length), length)
         rows = low + (np.arange(self.support, dtype=np.int64) * (high - low)) // self.support
         return NextTokens(self.index.following_rows(rows, length), length, exact=False)

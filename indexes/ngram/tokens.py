@@ -65,9 +65,7 @@ class TokenSuffixes:
                 the vocabulary is larger than 65,535
         cost    that of sorting the bytes of the tokens; 20 bytes a token
         """
-        rows = [np.asarray(d, np.int32) for d in documents]
-        indptr = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-        return cls.of_ids(np.concatenate([np.zeros(0, np.int32), *rows]), indptr)
+        return cls.of_ids(*flat(documents))
 
     @classmethod
     def of_ids(cls, ids: NDArray[np.int32], indptr: NDArray[np.int64]) -> TokenSuffixes:
@@ -120,14 +118,14 @@ class TokenSuffixes:
         """
         starts = np.zeros(len(patterns) + 1, np.int64)
         np.cumsum([len(p) for p in patterns], out=starts[1:])
-        data = np.concatenate([np.zeros(0, np.int32), *(np.asarray(p, np.int32) for p in patterns)])
+        data = np.concatenate([np.zeros(0, np.int32), *map(_as_tokens, patterns)])
         lows, highs = np.empty(len(patterns), np.int64), np.empty(len(patterns), np.int64)
         token_ranges(self.tokens, self.suffixes, data, starts, lows, highs)
         return lows, highs
 
     def interval(self, pattern: Sequence[int]) -> tuple[int, int]:
         """`find` of one pattern."""
-        low, high = token_range(self.tokens, self.suffixes, np.asarray(pattern, np.int32))
+        low, high = token_range(self.tokens, self.suffixes, _as_tokens(pattern))
         return int(low), int(high)
 
     def count(self, patterns: Sequence[Sequence[int]]) -> NDArray[np.int64]:
@@ -136,8 +134,8 @@ class TokenSuffixes:
         counts: NDArray[np.int64] = np.where([len(p) == 0 for p in patterns], len(self), highs - lows)
         return counts
 
-    def locate(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(document, place in it) of the suffixes low to high - 1, int64 each."""
+    def locate(self, low: int, high: int, pattern: Sequence[int] = ()) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(document, place in it) of the suffixes low to high - 1, which begin with the pattern, int64 each."""
         positions = self.suffixes[low:high].astype(np.int64)
         documents = np.searchsorted(self.starts, positions, side="right") - 1
         return documents, positions - self.starts[documents]
@@ -145,7 +143,7 @@ class TokenSuffixes:
     def longest_ending(self, context: Sequence[int]) -> tuple[int, int, int]:
         """The longest end of a context that occurs: its length, and its suffixes [low, high); length 0 where none does."""
         out = np.empty(3, np.int64)
-        longest_ending(self.tokens, self.suffixes, np.asarray(context, np.int32), out)
+        longest_ending(self.tokens, self.suffixes, _as_tokens(context), out)
         length, low, high = out.tolist()
         return length, low, high
 
@@ -168,14 +166,41 @@ class TokenSuffixes:
         tokens, counts = np.unique(self.tokens[positions[positions < len(self.tokens)]], return_counts=True)
         return Following(tokens, counts.astype(np.int64))
 
+    def states_after(self, low: int, high: int, depth: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """(tokens, lows, highs): what follows the suffixes, as `following` has it, and the suffixes with each behind; ascending."""
+        found = self.following(low, high, depth)
+        unfollowed = high - low - found.total  # those that end with the corpus come first
+        highs = low + unfollowed + np.cumsum(found.counts)
+        return found.tokens, highs - found.counts, highs
+
+    def extend(self, low: int, high: int, depth: int, token: int) -> tuple[int, int]:
+        """The suffixes of a pattern with one more token behind it."""
+        first, last = narrow(self.tokens, self.suffixes, low, high, depth, token)
+        return int(first), int(last)
+
     def continued(self, low: int, high: int, depth: int, token: int) -> int:
         """How many of the suffixes low to high - 1, which have `depth` tokens in common, go on with a token."""
-        first, last = narrow(self.tokens, self.suffixes, low, high, depth, token)
-        return int(last - first)
+        first, last = self.extend(low, high, depth, token)
+        return last - first
 
     def followed(self, low: int, high: int, depth: int) -> int:
         """How many of them go on at all: all but one that ends with the corpus."""
         return high - low - (low < high and int(self.suffixes[low]) + depth == len(self.tokens))
+
+
+def flat(documents: Iterable[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Documents end to end: tokens int32 (T,), and where each begins, int64 (D+1,)."""
+    rows = [_as_tokens(d) for d in documents]
+    indptr = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    return np.concatenate([np.zeros(0, np.int32), *rows]), indptr
+
+
+def _as_tokens(tokens: Sequence[int]) -> NDArray[np.int32]:
+    """Numbers as int32; raises InputError for one that does not fit."""
+    found = np.asarray(tokens)
+    if len(found) and (found.dtype.kind not in "iu" or int(found.max()) > np.iinfo(np.int32).max or int(found.min()) < -1):
+        raise InputError(f"tokens must be whole numbers from 0 to {SEPARATOR - 1}, got {found[:5].tolist()}")
+    return found.astype(np.int32)
 
 
 def _sorted(tokens: NDArray[np.int32], largest: int) -> NDArray[np.int32]:

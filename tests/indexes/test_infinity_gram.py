@@ -1,18 +1,22 @@
-"""Token suffixes and the infinity-gram model against counting by hand."""
+"""Token suffixes, the FM-index over tokens, and the infinity-gram model over both, against counting by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragkit.errors import InputError
+from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.ngram.infinity_gram import InfinityGram
+from ragkit.indexes.ngram.token_fm import TokenFM
 from ragkit.indexes.ngram.tokens import SEPARATOR, TokenSuffixes
+
+KINDS = pytest.mark.parametrize("kind", [TokenSuffixes, TokenFM])
 
 DOCUMENTS = st.lists(st.lists(st.sampled_from([0, 1, 2, 255, 256, 65_534, 65_535, 70_000]), max_size=12), max_size=6)
 PATTERN = st.lists(st.sampled_from([0, 1, 2, 255, 256, 65_534, 65_535, 70_000, 99_999]), min_size=1, max_size=5)
@@ -31,24 +35,32 @@ def followers(documents: list[list[int]], context: list[int]) -> Counter[int]:
     return Counter(ended[d][i + len(context)] for d, i in occurrences(documents, context))
 
 
-@settings(max_examples=200)
-@given(DOCUMENTS, st.lists(PATTERN, max_size=6))
-def test_counts_and_places_are_those_of_the_documents(documents: list[list[int]], patterns: list[list[int]]) -> None:
-    index = TokenSuffixes.build(documents)
+@KINDS
+@settings(max_examples=120)
+@given(documents=DOCUMENTS, patterns=st.lists(PATTERN, max_size=6))
+def test_counts_and_places_are_those_of_the_documents(
+    kind: type[TokenSuffixes | TokenFM], documents: list[list[int]], patterns: list[list[int]]
+) -> None:
+    index = kind.build(documents)
     assert len(index) == sum(map(len, documents))
     patterns = patterns + [row[i : i + 3] for row in documents for i in range(0, len(row), 4)]
     lows, highs = index.find(patterns)
     for pattern, low, high, count in zip(patterns, lows.tolist(), highs.tolist(), index.count(patterns).tolist(), strict=True):
         expected = occurrences(documents, pattern)
         assert count == len(expected)
-        assert sorted(zip(*(a.tolist() for a in index.locate(low, high)), strict=True)) == expected
+        assert sorted(zip(*(a.tolist() for a in index.locate(low, high, pattern)), strict=True)) == expected
     assert index.count([[]]).tolist() == [len(index)]
 
 
-@settings(max_examples=200)
-@given(DOCUMENTS, st.lists(st.sampled_from([0, 1, 2, 255, 65_535, 99_999]), max_size=6), st.sampled_from([0, 1, 65_535, 12_345]))
-def test_what_follows(documents: list[list[int]], context: list[int], token: int) -> None:
-    model = InfinityGram(TokenSuffixes.build(documents))
+@KINDS
+@settings(max_examples=120)
+@given(
+    documents=DOCUMENTS, context=st.lists(st.sampled_from([0, 1, 2, 255, 65_535, 99_999]), max_size=6),
+    token=st.sampled_from([0, 1, 65_535, 12_345]),
+)  # fmt: skip
+def test_what_follows(kind: type[TokenSuffixes | TokenFM], documents: list[list[int]], context: list[int], token: int) -> None:
+    index = kind.build(documents)
+    model = InfinityGram(index)
     expected = followers(documents, context)
     found = model.next_tokens(context)
     assert dict(zip(found.following.tokens.tolist(), found.following.counts.tolist(), strict=True)) == expected
@@ -63,6 +75,15 @@ def test_what_follows(documents: list[list[int]], context: list[int], token: int
     assert behind.length == longest
     assert dict(zip(behind.following.tokens.tolist(), behind.following.counts.tolist(), strict=True)) == followers(documents, shorter)
     assert model.infinity_probability(context, token) == model.probability(shorter, token)
+    low, high = index.interval(context)
+    for follower, first, last in zip(*(a.tolist() for a in index.states_after(low, high, len(context))), strict=True):
+        assert (first, last) == index.extend(low, high, len(context), follower)
+        assert last - first == expected[follower]
+        if SEPARATOR not in (*context, follower):
+            assert (first, last) == index.interval([*context, follower])
+    few = InfinityGram(index, support=2).next_tokens(context)
+    assert few.exact == (kind is TokenFM or high - low <= 2)
+    assert set(few.following.tokens.tolist()) <= set(expected)
     if len(behind.following.tokens):
         assert behind.following.probabilities.sum() == pytest.approx(1)
 
@@ -77,17 +98,51 @@ def test_a_sample_of_occurrences_is_spread_over_all() -> None:
     assert model.next_tokens([7, 5]).exact
 
 
-def test_refusals() -> None:
+@KINDS
+def test_refusals(kind: type[TokenSuffixes | TokenFM]) -> None:
     with pytest.raises(InputError, match="tokens must be from 0 to 16777214, got -1 to 3"):
-        TokenSuffixes.build([[3, -1]])
+        kind.build([[3, -1]])
     with pytest.raises(InputError, match="tokens must be from 0 to 16777214, got 3 to 16777215"):
-        TokenSuffixes.build([[3, SEPARATOR]])
+        kind.build([[3, SEPARATOR]])
+    for wrong in ([1 << 31], [-2], [0.5], ["a"]):
+        with pytest.raises(InputError, match="tokens must be whole numbers from 0 to 16777214"):
+            kind.build([wrong])  # type: ignore[list-item]
+
+
+@KINDS
+def test_what_was_saved_is_mapped_and_damage_refused(kind: type[TokenSuffixes | TokenFM], tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    documents = [rng.zipf(1.5, int(n)).clip(0, 70_000).tolist() for n in rng.integers(0, 300, 60)]
+    documents += [list(range(70_000, 73_000)), rng.integers(70_000, 73_000, 3000).tolist()]  # characters of one, two and three bytes
+    made = kind.build(documents)
+    made.save(tmp_path)
+    mapped = kind.load(tmp_path, len(documents))
+    for context in ([1], [1, 1, 2], [2, 70_000], [3], documents[5][:4], [72_998], [70_007, 70_008], documents[-1][9:11]):
+        assert mapped.interval(context) == made.interval(context)
+        one, other = (InfinityGram(index).infinity_next_tokens(context) for index in (made, mapped))
+        assert one.following.counts.tolist() == other.following.counts.tolist()
+        assert followers(documents, context[len(context) - one.length :]) == dict(
+            zip(one.following.tokens.tolist(), one.following.counts.tolist(), strict=True)
+        )
+    with pytest.raises(CorruptCollectionError):
+        kind.load(tmp_path, len(documents) + 1)
+    for file in tmp_path.glob("*.npy"):
+        whole = np.load(file)
+        np.save(file, whole[:-1])
+        if len(whole):
+            with pytest.raises(CorruptCollectionError):
+                kind.load(tmp_path, len(documents))
+        np.save(file, whole)
+
+
+def test_support_must_be_positive() -> None:
     with pytest.raises(InputError, match="support must be at least 1, got 0"):
         InfinityGram(TokenSuffixes.build([]), support=0)
 
 
-def test_no_documents_and_empty_ones() -> None:
+@KINDS
+def test_no_documents_and_empty_ones(kind: type[TokenSuffixes | TokenFM]) -> None:
     for documents in ([], [[]], [[]] * 1000):
-        index = TokenSuffixes.build(documents)
+        index = kind.build(documents)
         assert index.count([[1], []]).tolist() == [0, 0]
         assert np.isnan(InfinityGram(index).probability([1], 2).probability)
