@@ -13,21 +13,14 @@ from ragkit.indexes.kernels.signatures import BOOL, F64, I32, READ_BOOL, READ_F6
 from ragkit.indexes.kernels.signed import signed
 
 BLOCK = 6
-"""Logarithm of the tokens for which `firsts` says in which passage the first lies."""
+"""Logarithm of the places for which `firsts` says which passage comes first."""
 
 
-@nb.njit(cache=True, nogil=True)
-def _passage_of(starts: NDArray[np.int64], firsts: NDArray[np.int32], position: int) -> int:
-    passage = signed(firsts[position >> BLOCK])
-    while passage + 1 < len(starts) and starts[passage + 1] <= position:
-        passage += 1
-    return passage
-
-
-@nb.njit(nb.int64(READ_I32, READ_I64, READ_I32, nb.int64, nb.int64, READ_BOOL, I32, nb.int64), cache=True, nogil=True)
+@nb.njit(nb.int64(READ_I32, READ_I64, READ_I64, READ_I32, nb.int64, nb.int64, READ_BOOL, I32, nb.int64), cache=True, nogil=True)
 def holding(
-    suffixes: NDArray[np.int32],
-    starts: NDArray[np.int64],
+    places: NDArray[np.int32],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
     firsts: NDArray[np.int32],
     low: int,
     high: int,
@@ -35,30 +28,34 @@ def holding(
     seen: NDArray[np.int32],
     mark: int,
 ) -> int:
-    """How many passages hold the n-gram of an interval of suffixes.
+    """How many passages hold the n-gram that stands at places[low:high]; see `cover`.
 
     alive  bool (P,)    passages that count, (0,) for all
     seen   int32 (P,)   scratch; mark is a number that it does not hold
     """
     found = 0
     for i in range(low, high):
-        passage = _passage_of(starts, firsts, suffixes[i])
-        if seen[passage] != mark:
-            seen[passage] = mark
-            found += len(alive) == 0 or alive[passage]
+        place = signed(places[i])
+        passage = signed(firsts[place >> BLOCK])
+        while passage < len(begins) and begins[passage] <= place:
+            if place < ends[passage] and seen[passage] != mark:
+                seen[passage] = mark
+                found += len(alive) == 0 or alive[passage]
+            passage += 1
     return found
 
 
 @nb.njit(
     nb.int64(
-        READ_I32, READ_I64, READ_I32, READ_I32, READ_I64, READ_I64, READ_I64, READ_F64, READ_I64, READ_I64, READ_I32,
+        READ_I32, READ_I64, READ_I64, READ_I32, READ_I32, READ_I64, READ_I64, READ_I64, READ_F64, READ_I64, READ_I64, READ_I32,
         nb.float64, nb.float64, nb.float64, nb.float64, BOOL, I32, U64_2D, F64, I32, I32,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def cover(
-    suffixes: NDArray[np.int32],
-    starts: NDArray[np.int64],
+    places: NDArray[np.int32],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
     firsts: NDArray[np.int32],
     sizes: NDArray[np.int32],
     lows: NDArray[np.int64],
@@ -81,9 +78,12 @@ def cover(
 ) -> int:
     """Add up the scores of all passages for the n-grams of one question, the best n-gram first; returns how many were touched.
 
-    starts, sizes  (P,)       where each passage's tokens begin, and how many it has
-    firsts         (n / 64,)  the passage in which every 64th token lies
-    lows, highs    (K,)       the suffixes that begin with each n-gram; lengths: its tokens
+    places         (any,)     n-gram j stands at places[lows[j]:highs[j]], and lengths[j] places long
+    begins, ends   (P,)       the places between which each passage lies, ascending; they may overlap, and not all places lie in one.
+                              An n-gram counts in the passages in which it begins
+    firsts         (n / 64,)  the first passage that ends behind every 64th place
+    sizes          (P,)       tokens of each passage
+    lows, highs, lengths, weights   (K,)
     periodic       (K,)       1 where occurrences may overlap each other: then they are taken from left to right
     word_starts    (K+1,)     n-gram j has the different words words[word_starts[j]:word_starts[j + 1]], numbers from 0
     covered        (n,)       all False, and is so again at the end; counts (P,) likewise all 0
@@ -93,11 +93,11 @@ def cover(
     n_touched = 0
     for j in range(len(lows)):
         length, n_local = lengths[j], 0
-        places = suffixes[lows[j] : highs[j]]
+        mine = places[lows[j] : highs[j]]
         if periodic[j]:
-            places = np.sort(places)
-        for i in range(len(places)):
-            place = signed(places[i])
+            mine = np.sort(mine)
+        for i in range(len(mine)):
+            place = signed(mine[i])
             free = True
             for t in range(place, place + length):
                 if covered[t]:
@@ -107,11 +107,14 @@ def cover(
                 continue
             for t in range(place, place + length):
                 covered[t] = True
-            passage = _passage_of(starts, firsts, place)
-            if counts[passage] == 0:
-                local[n_local] = passage
-                n_local += 1
-            counts[passage] += 1
+            passage = signed(firsts[place >> BLOCK])
+            while passage < len(begins) and begins[passage] <= place:
+                if place < ends[passage]:
+                    if counts[passage] == 0:
+                        local[n_local] = passage
+                        n_local += 1
+                    counts[passage] += 1
+                passage += 1
         n_words = word_starts[j + 1] - word_starts[j]
         for i in range(n_local):
             passage = signed(local[i])
@@ -129,7 +132,7 @@ def cover(
             scores[passage] += weights[j] * saturated * (1 - beta + beta * new / n_words)
     for j in range(len(lows)):
         for i in range(lows[j], highs[j]):
-            place = signed(suffixes[i])
+            place = signed(places[i])
             for t in range(place, place + lengths[j]):
                 covered[t] = False
     return n_touched

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.coverage import BLOCK
+from ragkit.indexes.ngram.grams import Gram, Passages, Places
 from ragkit.indexes.ngram.tokens import TokenSuffixes
 from ragkit.indexes.terms import Terms
 from ragkit.text import Analyzer, count
@@ -45,12 +44,14 @@ class WordPart:
         return cls(Terms.load(folder), TokenSuffixes.load(folder, n_passages))
 
     @cached_property
-    def sizes(self) -> NDArray[np.int32]:
-        """Terms of each passage, int32 (P,)."""
-        return np.diff(np.append(self.index.starts, len(self.index.tokens))).astype(np.int32) - 1
+    def passages(self) -> Passages:
+        """Where the passages lie among the tokens."""
+        starts = self.index.starts
+        sizes = np.diff(np.append(starts, len(self.index.tokens))) - 1
+        return Passages.of(starts, starts + sizes, sizes.astype(np.int32), len(self.index.tokens))
 
-    @cached_property
-    def firsts(self) -> NDArray[np.int32]:
-        """The passage in which every 64th token lies, int32 (n / 64,)."""
-        places = np.arange(0, len(self.index.tokens), 1 << BLOCK)
-        return np.maximum(np.searchsorted(self.index.starts, places, side="right") - 1, 0).astype(np.int32)
+    def places(self, grams: Sequence[Gram]) -> Places:
+        """Where n-grams of terms stand."""
+        number = {term: self.terms.find(str(term)) for gram in grams for term in gram}
+        lows, highs = self.index.find([[number[t] for t in gram] for gram in grams])  # a term that is not there is no token
+        return Places(self.index.suffixes, lows, highs, np.array([len(gram) for gram in grams], np.int64))
