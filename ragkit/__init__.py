@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
-    from ragkit.indexes.ngram import NGram, WordNGram
+    from ragkit.indexes.ngram import NGram, TokenNGram, WordNGram
     from ragkit.matches import Match, Matches
     from ragkit.pipelines.answering import LLMReader
     from ragkit.pipelines.feedback import RerankFeedback
@@ -110,6 +110,7 @@ _LAZY = {
     "Stage": "ragkit.stage:Stage",
     "SyncReport": "ragkit.collection:SyncReport",
     "TitleWeight": "ragkit.pipelines.reorder:TitleWeight",
+    "TokenNGram": "ragkit.indexes.ngram:TokenNGram",
     "Tokens": "ragkit.chunking:Tokens",
     "TopDown": "ragkit.rerankers:TopDown",
     "Trace": "ragkit.traces:Trace",
@@ -179,6 +180,7 @@ __all__ = [
     "Stage",
     "SyncReport",
     "TitleWeight",
+    "TokenNGram",
     "Tokens",
     "TopDown",
     "Trace",

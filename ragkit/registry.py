@@ -25,6 +25,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rank_bm25": "ragkit.indexes.rank_bm25:RankBM25",
         "dense": "ragkit.indexes.dense:Dense",
         "ngram": "ragkit.indexes.ngram:NGram",
+        "token_ngram": "ragkit.indexes.ngram:TokenNGram",
         "word_ngram": "ragkit.indexes.ngram:WordNGram",
     },
     "chunkers": {

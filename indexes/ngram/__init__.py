@@ -4,6 +4,7 @@ if __name__ != "ragkit.indexes.ngram":
     raise ImportError("import ragkit.indexes.ngram, not indexes.ngram: the folder indexes/ is installed as ragkit.indexes")
 
 from ragkit.indexes.ngram.spec import NGram
+from ragkit.indexes.ngram.token_spec import TokenNGram
 from ragkit.indexes.ngram.word_spec import WordNGram
 
-__all__ = ["NGram", "WordNGram"]
+__all__ = ["NGram", "TokenNGram", "WordNGram"]

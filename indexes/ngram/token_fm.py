@@ -19,6 +19,7 @@ from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.characters import SEPARATOR as SEPARATOR_BYTE
 from ragkit.indexes.kernels.characters import characters_before, prepend
 from ragkit.indexes.ngram.fm_index import FMIndex, Preset
+from ragkit.indexes.ngram.grams import Places
 from ragkit.indexes.ngram.tokens import SEPARATOR, Following, flat
 
 _UNKNOWN = b"\xfe"
@@ -111,6 +112,25 @@ class TokenFM:
         """A pattern as it stands in the text: its last token first."""
         codes = self._codes
         return b"".join([codes.get(int(token), _UNKNOWN) for token in reversed(pattern)])
+
+    @property
+    def n_places(self) -> int:
+        """Places in all: bytes of the text, which count from its end."""
+        return len(self.fm)
+
+    def sizes_before(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """See `TokenSuffixes.sizes_before`."""
+        order = np.argsort(self.tokens)
+        codes = order[np.searchsorted(self.tokens, ids, sorter=order)] if len(ids) else np.zeros(0, np.int64)
+        return np.concatenate(([0], np.cumsum(1 + (codes >= 1 << 7) + (codes >= 1 << 11) + (codes >= 1 << 16)))).astype(np.int64)
+
+    def places(self, patterns: Sequence[Sequence[int]]) -> Places:
+        """Where patterns stand. cost: that of locating all"""
+        lows, highs = self.find(patterns)
+        sizes = np.array([len(self.encode(p)) for p in patterns], np.int64)
+        found = [self.positions(low, high, size) for low, high, size in zip(lows.tolist(), highs.tolist(), sizes.tolist(), strict=True)]
+        ends = np.cumsum(highs - lows)
+        return Places(np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int32), ends - (highs - lows), ends, sizes)
 
     def find(self, patterns: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows [low, high) of each pattern, int64 (Q,) each; a token that does not occur is no error. All of an empty one."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ragkit.collection.files import open_array, save_array
 from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_range, token_ranges
+from ragkit.indexes.ngram.grams import Places
 from ragkit.indexes.ngram.suffixes import LIMIT, sort_suffixes
 
 _ARRAYS = {"tokens": np.int32, "suffixes": np.int32, "starts": np.int64}
@@ -110,6 +111,19 @@ class TokenSuffixes:
     def __len__(self) -> int:
         """Tokens, separators left out."""
         return len(self.tokens) - len(self.starts) - 1
+
+    @property
+    def n_places(self) -> int:
+        """Places in all; a token takes one, and so does what separates documents."""
+        return len(self.tokens)
+
+    def sizes_before(self, ids: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Places that the first tokens of `of_ids` take, int64 (T+1,); what separates documents comes on top."""
+        return np.arange(len(ids) + 1)
+
+    def places(self, patterns: Sequence[Sequence[int]]) -> Places:
+        """Where patterns stand."""
+        return Places(self.suffixes, *self.find(patterns), np.array([len(p) for p in patterns], np.int64))
 
     def find(self, patterns: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The suffixes [low, high) that begin with each pattern, int64 (Q,) each; a token that does not occur is no error.

@@ -53,5 +53,4 @@ class WordPart:
     def places(self, grams: Sequence[Gram]) -> Places:
         """Where n-grams of terms stand."""
         number = {term: self.terms.find(str(term)) for gram in grams for term in gram}
-        lows, highs = self.index.find([[number[t] for t in gram] for gram in grams])  # a term that is not there is no token
-        return Places(self.index.suffixes, lows, highs, np.array([len(gram) for gram in grams], np.int64))
+        return self.index.places([[number[t] for t in gram] for gram in grams])  # a term that is not there is no token

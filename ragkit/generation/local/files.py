@@ -53,6 +53,27 @@ def load_files(name: str, *, device: str, dtype: str, attention: str) -> tuple[A
     return model, tokenizer, fingerprint(content_of(folder), **_decisive(model, tokenizer))
 
 
+def load_tokenizer(name: str) -> Any:
+    """A tokenizer of transformers from a folder or the hub, alone; one written in Python, without offsets, is refused.
+
+    raises   InputError where there is none that can be loaded
+    """
+    library = need("transformers", extra="models", why="reading text as a language model does")
+    folder = files_of(name)
+    with reading(folder, "tokenizer that transformers can load"), quiet_transformers():
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise InputError(f"the tokenizer of {name!r} can't say which characters a token stands for; give one with a tokenizer.json")
+    return tokenizer
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Two tokenizers with one fingerprint cut every text into the same tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return fingerprint(hashlib.sha256(content.encode()).hexdigest())
+
+
 def fingerprint_of_objects(model: Any, tokenizer: Any) -> str:
     """Fingerprint of a model that is in memory: of its configuration, the bytes of its weights, and its tokenizer."""
     torch = need("torch", extra="models", why="running a language model")

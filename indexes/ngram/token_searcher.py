@@ -1,0 +1,67 @@
+"""An open index of tokens: passages by the tokens of a question, and states from which a model may write on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.indexes.ngram.grams import GramScorer
+from ragkit.indexes.ngram.ranking import Ranking
+from ragkit.indexes.ngram.token_part import TokenPart
+from ragkit.indexes.ngram.tokens import SEPARATOR
+from ragkit.protocols import Bitmap
+from ragkit.types import Query
+
+if TYPE_CHECKING:
+    from ragkit.indexes.ngram.token_spec import TokenNGram
+
+
+class State(NamedTuple):
+    """Some tokens and where they stand: the rows [low, high) of each part."""
+
+    depth: int
+    rows: tuple[tuple[int, int], ...]
+
+    @property
+    def total(self) -> int:
+        """How often they stand there, in deleted documents too."""
+        return sum(high - low for low, high in self.rows)
+
+
+class TokenNGramSearcher:
+    """An open index of tokens; safe to share between threads."""
+
+    scale = "ngram"
+    exact = True
+
+    def __init__(self, spec: TokenNGram, parts: Sequence[tuple[TokenPart, Bitmap | None]]) -> None:
+        self.spec, self.parts, self.scorer = spec, [part for part, _ in parts], GramScorer(parts)
+
+    @property
+    def root(self) -> State:
+        """No token yet."""
+        return State(0, tuple(part.index.interval(()) for part in self.parts))
+
+    def allowed(self, state: State) -> NDArray[np.int32]:
+        """Tokens that follow somewhere in the documents, ascending; int32 (any,)."""
+        found = [
+            part.index.states_after(low, high, state.depth)[0]
+            for part, (low, high) in zip(self.parts, state.rows, strict=True) if low < high
+        ]  # fmt: skip
+        tokens: NDArray[np.int32] = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
+        return tokens[tokens != SEPARATOR]
+
+    def extend(self, state: State, token: int) -> State:
+        """The state with one more token."""
+        rows = (part.index.extend(low, high, state.depth, token) for part, (low, high) in zip(self.parts, state.rows, strict=True))
+        return State(state.depth + 1, tuple(rows))
+
+    def search(
+        self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """See `ragkit.protocols.Searcher`: n-grams of the question's tokens, ranked as `WordNGram` ranks by those of words."""
+        tokens = self.spec.load()([q.text for q in queries], add_special_tokens=False, verbose=False)["input_ids"] if queries else []
+        return Ranking().search(self.scorer, tokens, k=k, allow=allow)
