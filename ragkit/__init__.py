@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
-    from ragkit.indexes.ngram import NGram, TokenNGram, WordNGram
+    from ragkit.indexes.ngram import SEAL, NGram, TokenNGram, WordNGram
     from ragkit.matches import Match, Matches
     from ragkit.pipelines.answering import LLMReader
     from ragkit.pipelines.feedback import RerankFeedback
@@ -100,6 +100,7 @@ _LAZY = {
     "ResultCache": "ragkit.rerankers:ResultCache",
     "Retrieve": "ragkit.stage:Retrieve",
     "Run": "ragkit.run:Run",
+    "SEAL": "ragkit.indexes.ngram:SEAL",
     "Sentences": "ragkit.chunking:Sentences",
     "SetBased": "ragkit.rerankers:SetBased",
     "Setwise": "ragkit.rerankers:Setwise",
@@ -170,6 +171,7 @@ __all__ = [
     "ResultCache",
     "Retrieve",
     "Run",
+    "SEAL",
     "Sentences",
     "SetBased",
     "Setwise",

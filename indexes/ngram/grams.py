@@ -13,6 +13,8 @@ from ragkit.indexes.kernels.coverage import BLOCK, cover, holding
 from ragkit.protocols import Bitmap
 
 Gram = tuple[Hashable, ...]
+_FAR = 4096
+"""Places before a passage in which an n-gram may begin that reaches into it."""
 _ALL: Bitmap = np.zeros(0, np.bool_)
 
 
@@ -115,6 +117,46 @@ class GramScorer:
                 p, mask = part.passages, _ALL if alive is None else alive
                 found += holding(places.positions, p.begins, p.ends, p.firsts, places.lows[j], places.highs[j], mask, work.seen, work.mark)
         return found
+
+    def count(self, asked: Asked, j: int) -> int:
+        """Occurrences of the j-th n-gram that begin in a live passage."""
+        found = 0
+        for (part, alive), places in zip(self.parts, asked.places, strict=True):
+            p, mine = part.passages, places.positions[places.lows[j] : places.highs[j]]
+            rows = np.arange(len(p.begins)) if alive is None else np.flatnonzero(alive)
+            begins, reach = p.begins[rows], np.maximum.accumulate(p.ends[rows]) if len(rows) else p.ends[rows]
+            at = np.searchsorted(reach, mine, side="right")
+            inside = at < len(rows)
+            found += int((begins[at[inside]] <= mine[inside]).sum())
+        return found
+
+    def contributions(
+        self, asked: Asked, weights: Mapping[Gram, float], row: int, *, k1: float, b: float, novelty: float
+    ) -> list[tuple[Gram, float]]:
+        """What each n-gram adds to the score of one passage, in the order in which they count; their sum is what `scores` says."""
+        n = int(np.searchsorted(self._bases, row, side="right")) - 1
+        p, places = self.parts[n][0].passages, asked.places[n]
+        mine = row - int(self._bases[n])
+        begin, end, size = int(p.begins[mine]), int(p.ends[mine]), int(p.sizes[mine])
+        number = {gram: j for j, gram in enumerate(asked.grams)}
+        taken: set[int] = set()
+        used: set[Hashable] = set()
+        out = []
+        for gram in best_first(weights):
+            j = number[gram]
+            length = int(places.lengths[j])
+            there = np.sort(places.positions[places.lows[j] : places.highs[j]])
+            tf = 0
+            for place in there[(there > begin - _FAR) & (there < end)].tolist():
+                if taken.isdisjoint(range(place, place + length)):
+                    taken.update(range(place, place + length))
+                    tf += place >= begin  # one that begins before the passage takes room from others and does not count
+            if tf:
+                new = len(set(gram) - used) / len(set(gram))
+                used |= set(gram)
+                saturated = tf * (k1 + 1) / (tf + k1 * (1 - b + b * size / self._average))
+                out.append((gram, weights[gram] * saturated * (1 - novelty + novelty * new)))
+        return out
 
     def scores(
         self, asked: Asked, weights: Mapping[Gram, float], scratch: Sequence[Scratch], allow: Sequence[Bitmap | None], *,

@@ -52,7 +52,8 @@ class TokenNGramSearcher:
             for part, (low, high) in zip(self.parts, state.rows, strict=True) if low < high
         ]  # fmt: skip
         tokens: NDArray[np.int32] = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
-        return tokens[tokens != SEPARATOR]
+        inside: NDArray[np.int32] = tokens[tokens != SEPARATOR]
+        return inside
 
     def extend(self, state: State, token: int) -> State:
         """The state with one more token."""

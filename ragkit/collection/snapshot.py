@@ -273,11 +273,11 @@ class Snapshot:
         for n, query in enumerate(queries):
             groups["" if query.where is None else str(query.where)].append(n)
         if len(groups) < 2:
-            return searcher.scale, searcher.search(queries, k=k, allow=self._allowed(queries[0].where if queries else None))
-        found = [searcher.search([queries[n] for n in ns], k=k, allow=self._allowed(queries[ns[0]].where)) for ns in groups.values()]
+            return searcher.scale, searcher.search(queries, k=k, allow=self.allowed(queries[0].where if queries else None))
+        found = [searcher.search([queries[n] for n in ns], k=k, allow=self.allowed(queries[ns[0]].where)) for ns in groups.values()]
         return searcher.scale, _put_back(np.array([n for ns in groups.values() for n in ns], np.int64), found)
 
-    def _allowed(self, where: Filter | None) -> Sequence[Bitmap | None]:
+    def allowed(self, where: Filter | None) -> Sequence[Bitmap | None]:
         """Live passages that a filter lets through, of each segment; None: all."""
         if where is None:
             return self._alive
