@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from ragkit import BM25, Dense, Document, Headings, NGram, Query, Recursive, Sentences, Span, Tokens, WordNGram
+from ragkit import BM25, Dense, Document, Headings, NGram, Query, Recursive, Sentences, Span, TokenNGram, Tokens, WordNGram
 from ragkit.indexes.bm25.searcher import BM25Searcher
 from ragkit.indexes.rank_bm25 import RankBM25
 from ragkit.protocols import Bitmap, Chunker, IndexSpec, Part
@@ -37,7 +37,14 @@ def test_dense_indexes_conform(spec: IndexSpec) -> None:
 
 
 def test_every_registered_index_is_checked_here() -> None:
-    assert set(BUILT_IN["indexes"]) == {BM25.name, RankBM25.name, Dense.name, NGram.name, WordNGram.name}
+    assert set(BUILT_IN["indexes"]) == {
+        BM25.name,
+        RankBM25.name,
+        Dense.name,
+        NGram.name,
+        WordNGram.name,
+        TokenNGram.name,
+    }  # the last in tests/indexes/test_seal.py
 
 
 DOCUMENTS = [Document("One two.\n\nThree four five. " * 9), Document(""), Document("猫は可愛い。" * 20), Document("x" * 500)]

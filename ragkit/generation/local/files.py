@@ -70,8 +70,10 @@ def load_tokenizer(name: str) -> Any:
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """Two tokenizers with one fingerprint cut every text into the same tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return fingerprint(hashlib.sha256(content.encode()).hexdigest())
+    content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
+    for passing in ("truncation", "padding"):  # which the last call has set
+        content.pop(passing, None)
+    return fingerprint(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
 
 
 def fingerprint_of_objects(model: Any, tokenizer: Any) -> str:
