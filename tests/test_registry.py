@@ -21,7 +21,7 @@ def test_every_built_in_name_resolves_to_what_it_says(family: str, name: str) ->
     if protocol is None:
         assert callable(part)
         return
-    needed = ("a model",) if name == "llm" else ()  # no model is a default
+    needed = ("a model",) if name in ("llm", "token_ngram") else ()  # no model is a default
     made = part(*needed)
     assert isinstance(made, protocol)
     assert made.name == name
