@@ -55,7 +55,7 @@ def run(data: Path) -> dict[str, Any]:
         },
     }
     context = {
-        "corpus": f"{len(ngram.index):,} tokens of {len(names) - len(left):,} files",
+        "corpus": f"{len(ngram):,} tokens of {len(names) - len(left):,} files",
         "measured": f"{len(agreed):,} tokens of {len(measured)} files; weights fitted on {len(fitted_on)} others",
         "docs-7m": "windows of 512 tokens, of which 256 are taken",
         "seconds": seconds,

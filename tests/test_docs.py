@@ -146,7 +146,7 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_not_run_is_known_and_imports_what_there_is() -> None:
     """Blocks that need a model from a hub, a server or a long training: they compile, and what they import exists."""
     left = [(p.name, b) for p in READ for b in blocks(p) if not b.run]
-    assert [name for name, _ in left] == ["language-models.md", "reranking.md", *["training-rerankers.md"] * 2]
+    assert [name for name, _ in left] == ["language-models.md", "ngram.md", "reranking.md", *["training-rerankers.md"] * 2]
     for _, block in left:
         tree = ast.parse(block.code)
         imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -301,6 +301,18 @@ def test_the_readme_shows_what_is_recorded() -> None:
     single = "{single_token_vs_generated_time:.2f} of the time, {single_token_vs_generated_passes:.3f} of the passes".format(**w)
     assert f"| {single} |" in readme
     assert f"| {w['prefix_reuse_vs_ideal']:.2f} times what is left to compute |" in readme
+    n = record_tables.record("ngram")["ratios"]
+    counts = " / ".join(f"{n[f'{preset}_count_vs_suffix_array']:.2f}" for preset in ("compact", "fast"))
+    sizes = " / ".join(f"{n[f'{preset}_size_vs_text']:.2f}" for preset in ("compact", "fast"))
+    assert f"| {counts} times the time in {sizes} bytes a byte |" in readme
+    assert f"| all equal, in {n['count_vs_infini_gram']:.2f} / {n['next_tokens_vs_infini_gram']:.2f} of its time |" in readme
+    grams = record_tables.record("ngram_retrieval")["quality"]
+    bm25, fused = (grams[f"scifact {system}"] for system in ("bm25", "fused"))
+    assert f"| {fused['mean']:.4f} (BM25 {bm25['mean']:.4f}, p = {fused['p against bm25']:.4f}) |" in readme
+    quotes = record_tables.record("quotes")["quality"]
+    assert f"| {100 * quotes['altered quotes flagged']:.1f} % / {100 * quotes['true quotes flagged']:.1f} % |" in readme
+    mixed = record_tables.record("infinity_gram")["quality"]
+    assert f"| {mixed['perplexity of docs-7m']:.2f} / {mixed['perplexity of the mixture']:.2f} |" in readme
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ragkit.bound import Bound
-from ragkit.collection import strings, tracing
+from ragkit.collection import strings, together, tracing
 from ragkit.collection.manifest import pointer
 from ragkit.collection.snapshot import Snapshot
 from ragkit.errors import InputError
@@ -107,6 +107,21 @@ class Reading:
         if isinstance(context, bool) or not isinstance(context, int) or context < 0:
             raise InputError(f"context must be a number of characters of at least 0, got {context!r}")
         return strings.grep(self._snapshot, text, where=as_filter(where), k=k, context=context)
+
+    def together(
+        self, clauses: Sequence[str | Sequence[str]], *, within: int | None = None, where: FilterLike | None = None,
+        k: int | None = 20, context: int = 60,
+    ) -> Matches:  # fmt: skip
+        """Documents that hold all of some phrases: ``["outer gasket", ["winter", "spring"]]`` is the first and one of the others.
+
+        Each match is the smallest stretch of a document that holds one phrase of each clause. What counts as the same text is as in `grep`.
+
+        within  most characters of that stretch; None: the documents may be as long as they are
+        k       documents to show; None: all
+        """
+        if k is not None:
+            check_k(k)
+        return together.together(self._snapshot, clauses, within=within, where=as_filter(where), k=k, context=context)
 
     def occurrences(self, text: str, *, where: FilterLike | None = None) -> int:
         """How often a text stands in the live documents, or those for which a filter holds; see `grep`.

@@ -58,8 +58,7 @@ def count(snapshot: Snapshot, text: str, where: Filter | None = None) -> int:
     """
     found = _text_index(snapshot)
     total = 0
-    masks = _masks(snapshot, where)
-    for n, mask in enumerate(masks):
+    for n, mask in enumerate(masks(snapshot, where)):
         if mask is None and found is not None:
             total += int(_searcher(snapshot, found[0]).count_in(n, [text])[0])
         else:
@@ -76,7 +75,7 @@ def held(snapshot: Snapshot, texts: Sequence[str]) -> Bitmap:
     """
     searcher = string_searcher(snapshot)
     there = np.zeros(len(texts), np.bool_)
-    for n, mask in enumerate(_masks(snapshot, None)):
+    for n, mask in enumerate(masks(snapshot, None)):
         left = np.flatnonzero(~there)
         found = left[searcher.count_in(n, [texts[i] for i in left.tolist()]) > 0]
         if mask is not None:
@@ -107,7 +106,7 @@ def grep(snapshot: Snapshot, text: str, *, where: Filter | None = None, k: int |
     pattern = folding_of(snapshot).pattern(text)
     matches: list[Match] = []
     total = documents = 0
-    for n, mask in enumerate(_masks(snapshot, where)):
+    for n, mask in enumerate(masks(snapshot, where)):
         rows, offsets = find_in(snapshot, n, text)
         if mask is not None:
             rows, offsets = rows[mask[rows]], offsets[mask[rows]]
@@ -141,7 +140,7 @@ def _searcher(snapshot: Snapshot, name: str) -> TextSearcher:
     return cast(TextSearcher, snapshot.searcher(name))
 
 
-def _masks(snapshot: Snapshot, where: Filter | None) -> Sequence[Bitmap | None]:
+def masks(snapshot: Snapshot, where: Filter | None) -> Sequence[Bitmap | None]:
     """Documents that count, of each segment; None: all."""
     snapshot.refuse_purged()
     return [view.live for view in snapshot.views] if where is None else snapshot.matching(where)

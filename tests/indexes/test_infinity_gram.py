@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ragkit import BM25, Collection, Document, TokenNGram
 from ragkit.errors import CorruptCollectionError, InputError
 from ragkit.indexes.ngram.infinity_gram import InfinityGram
 from ragkit.indexes.ngram.token_fm import TokenFM
@@ -146,3 +147,45 @@ def test_no_documents_and_empty_ones(kind: type[TokenSuffixes | TokenFM]) -> Non
         index = kind.build(documents)
         assert index.count([[1], []]).tolist() == [0, 0]
         assert np.isnan(InfinityGram(index).probability([1], 2).probability)
+
+
+@settings(max_examples=80)
+@given(
+    documents=DOCUMENTS,
+    context=st.lists(st.sampled_from([0, 1, 2, 255]), max_size=5),
+    token=st.sampled_from([0, 1, 2]),
+    cut=st.integers(0, 6),
+)
+def test_parts_of_a_corpus_are_counted_together(documents: list[list[int]], context: list[int], token: int, cut: int) -> None:
+    one = InfinityGram(TokenSuffixes.build(documents))
+    parts = InfinityGram(TokenSuffixes.build(documents[:cut]), TokenFM.build(documents[cut:]))
+    assert len(parts) == len(one)
+    assert parts.infinity_probability([7, *context, 1], token).length == one.infinity_probability([7, *context, 1], token).length
+    if context:  # else each part has a separator of its own in front
+        assert parts.probability(context, token).count == one.probability(context, token).count
+        assert parts.probability(context, token).context_count == one.probability(context, token).context_count
+        mine, theirs = parts.next_tokens(context).following, one.next_tokens(context).following
+        assert (mine.tokens.tolist(), mine.counts.tolist()) == (theirs.tokens.tolist(), theirs.counts.tolist())
+
+
+def test_over_a_collection(tmp_path: Path) -> None:
+    from tests.generation.tiny_models import byte_tokenizer
+
+    byte_tokenizer().save_pretrained(tmp_path / "tokenizer")
+    for structure in ("suffix-array", "fm"):
+        spec = TokenNGram(str(tmp_path / "tokenizer"), structure=structure)  # type: ignore[arg-type]
+        c = Collection.create(tmp_path / structure, indexes=[BM25(language="en"), spec])
+        c.add([Document("the pump is old", id="a")])
+        c.add([Document("the pump is new", id="b"), Document("the old pump is old", id="c"), *map(Document, ("is", "old", "new", "pump"))])
+        tokens = [byte_tokenizer()(d.text, add_special_tokens=False)["input_ids"] for d in c]
+        expected = InfinityGram(TokenSuffixes.build(tokens))
+        model = InfinityGram.over(c)
+        context = tokens[0][:-1]
+        assert model.next_tokens(context[1:]).following.counts.tolist() == expected.next_tokens(context[1:]).following.counts.tolist()
+        c.delete("b")
+        with pytest.raises(InputError, match=r"their tokens would be counted; compact\(\) the collection first"):
+            InfinityGram.over(c)
+        c.compact()
+        assert len(InfinityGram.over(c)) == sum(map(len, [tokens[0], *tokens[2:]]))
+        with pytest.raises(InputError, match="needs an index of tokens, and 'bm25' is none"):
+            InfinityGram.over(c, "bm25")
