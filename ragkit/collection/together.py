@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ragkit.collection import strings
 from ragkit.errors import InputError
 from ragkit.matches import Match, Matches
+from ragkit.text.folding import Folding
 
 if TYPE_CHECKING:
     from ragkit.collection.snapshot import Snapshot
@@ -55,7 +56,7 @@ def together(
 
 
 def _spans(
-    found: Sequence[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], int]], row: int, text: str, folding: strings.Folding
+    found: Sequence[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], int]], row: int, text: str, folding: Folding
 ) -> NDArray[np.int64]:
     """(n, 2): where any of a clause's phrases stand in a document, by their beginnings."""
     spans: list[tuple[int, int]] = []
