@@ -121,11 +121,17 @@ def highlights(snapshot: Snapshot, passages: Sequence[Passage], texts: Sequence[
     """Where any of some texts stand in each passage, in code points of its document, cut at the passage's borders; ascending, joined."""
     folding = folding_of(snapshot)
     patterns = [folding.pattern(t) for t in texts if t]
+    wholes = {id: snapshot.get(id).text for id in dict.fromkeys(p.document for p in passages)}
+    encoded = {id: folding.encode(whole) for id, whole in wholes.items()}
+    offsets = {id: [np.fromiter(occurrences(data, p), np.int64) for p in patterns] for id, data in encoded.items()}
     spans = []
     for passage in passages:
-        whole = snapshot.get(passage.document).text
-        data = folding.encode(whole)
-        found = [span for p in patterns for span in folding.places(whole, list(occurrences(data, p)), len(p))]
+        whole = wholes[passage.document]
+        begin, end = folding.borders(whole, np.array([passage.start, passage.end])).tolist()
+        found: list[tuple[int, int]] = []
+        for pattern, at in zip(patterns, offsets[passage.document], strict=True):
+            near = at[(at > begin - len(pattern)) & (at < end)]
+            found += folding.places(whole, near.tolist(), len(pattern)) if len(near) else ()
         spans.append(_joined((max(a, passage.start), min(b, passage.end)) for a, b in found))
     return spans
 

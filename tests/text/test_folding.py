@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragkit.text.folding import Folding
+from ragkit.text.folding import Folding, occurrences
 
 FOLDINGS = [Folding(case=c, unicode=u, spaces=s) for c in (False, True) for u in ("none", "canonical", "compatible") for s in (False, True)]  # type: ignore[arg-type]
 TEXT = st.one_of(
@@ -70,3 +70,15 @@ def test_every_character_has_its_place(text: str, folding: Folding, data: st.Dat
 def test_what_is_folded_stays(text: str, folding: Folding) -> None:
     once = folding.fold(text)
     assert folding.fold(once) == once
+
+
+@given(st.text(st.sampled_from("ab"), max_size=60), st.text(st.sampled_from("ab"), min_size=1, max_size=7), st.integers(1, 4))
+def test_overlapping_occurrences(text: str, pattern: str, times: int) -> None:
+    data, wanted = (text * times).encode(), (pattern * times).encode()
+    assert list(occurrences(data, wanted)) == [i for i in range(len(data)) if data.startswith(wanted, i)]
+
+
+def test_what_repeats_itself_takes_no_longer() -> None:
+    data = b"ab" * 500_000 + b"a" * 1_000_000
+    assert sum(1 for _ in occurrences(data, b"a" * 100_000)) == 900_001
+    assert sum(1 for _ in occurrences(data, b"ab" * 100_000)) == 400_001
