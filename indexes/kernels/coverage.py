@@ -98,7 +98,9 @@ def cover(
             mine = np.sort(mine)
         for i in range(len(mine)):
             place = signed(mine[i])
-            free = True
+            free = place + length <= len(covered)  # else the file is damaged
+            if not free:
+                continue
             for t in range(place, place + length):
                 if covered[t]:
                     free = False
@@ -126,13 +128,13 @@ def cover(
             tf = counts[passage]
             counts[passage] = 0
             saturated = tf * (k1 + 1) / (tf + k1 * (1 - b + b * sizes[passage] / average))
-            if scores[passage] == 0:
+            if scores[passage] == 0 and n_touched < len(touched):
                 touched[n_touched] = passage
                 n_touched += 1
             scores[passage] += weights[j] * saturated * (1 - beta + beta * new / n_words)
     for j in range(len(lows)):
         for i in range(lows[j], highs[j]):
             place = signed(places[i])
-            for t in range(place, place + lengths[j]):
+            for t in range(place, min(place + lengths[j], len(covered))):
                 covered[t] = False
     return n_touched

@@ -157,7 +157,10 @@ class TokenFM:
 
     def positions(self, low: int, high: int, size: int) -> NDArray[np.int64]:
         """Places of rows whose patterns take so many bytes, int64 (high - low,): bytes from the text's end to where each begins."""
-        return len(self.fm) - size - self.fm.locate(low, high)
+        places = len(self.fm) - size - self.fm.locate(low, high)
+        if len(places) and int(places.min()) < 0:
+            raise CorruptCollectionError("an FM-index leads nowhere: it is not what was written; restore it from a backup, or index again")
+        return places
 
     def locate(self, low: int, high: int, pattern: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(document, token of it at which the pattern begins) of its rows, int64 each. cost: that of locating, and of 128 bytes each"""

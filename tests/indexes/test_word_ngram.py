@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragkit import BM25, Collection, Document, F, WordNGram
+from ragkit import BM25, Collection, Document, F, Query, WordNGram
 from ragkit.errors import CorruptCollectionError, InputError, UnknownNameError
 from ragkit.indexes.ngram.word_part import WordPart
+from ragkit.indexes.ngram.word_searcher import WordNGramSearcher
 
 WORDS = st.sampled_from("abcdef")
 TEXT = st.lists(WORDS, max_size=14).map(" ".join)
@@ -134,3 +136,21 @@ def test_with_single_words_and_bm25s_settings_it_ranks_as_bm25_does(large: tuple
     for question in ("w0 w1 w8", "w5 w9 w5", texts["011"]):
         bm25, ngram = ({h.id: h.score for h in c.search(question, k=400, using=name)} for name in ("bm25", "word_ngram"))
         assert ngram == pytest.approx({id: score * 1.9 for id, score in bm25.items()}, rel=1e-4)  # Lucene leaves out k1 + 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damage_that_is_not_seen_leads_out_of_no_array(large: tuple[Collection, dict[str, str]], data: st.DataObject) -> None:
+    """Suffixes in a wrong order, and passages that lie anywhere: scores are wrong then, and nothing else is."""
+    c, texts = large
+    part = WordPart.load(c.version.views[0].folder / "word_ngram", len(texts))
+    n = len(part.index.tokens)
+    suffixes = part.index.suffixes.copy()
+    for at in data.draw(st.lists(st.integers(0, n - 1), max_size=300)):
+        suffixes[at] = data.draw(st.sampled_from([0, n - 1, n - 2, 5]))
+    suffixes.flags.writeable = False
+    damaged = WordPart(part.terms, replace(part.index, suffixes=suffixes))
+    spec = WordNGram(language="none")
+    _, rows, scores = WordNGramSearcher(spec, [(damaged, None)]).search([Query("0", texts["007"])], k=400, allow=[None])
+    assert len(rows) == len(set(rows.tolist()))
+    assert np.isfinite(scores).all()
