@@ -61,7 +61,7 @@ def _quotes(made: Collection, texts: list[str], rng: np.random.Generator) -> tup
     strict = Folding(case=True)
     whole = b"\xff".join(strict.encode(text) for text in texts)
     true = [_piece(texts, rng) for _ in range(CASES)]
-    altered = []
+    altered: list[str] = []
     while len(altered) < CASES:
         changed = _changed(_piece(texts, rng), rng)
         if strict.encode(changed) not in whole:  # else it is a true quote of another place

@@ -29,7 +29,7 @@ _QUOTED = re.compile(
 """Curly, German, angular and corner quotation marks, straight ones around what could be a quote, and block quotes of Markdown."""
 _BLOCK = 6
 """The group of a block quote, whose further lines begin with marks of their own."""
-_LEFT_OUT = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)\s*")
+_LEFT_OUT = re.compile(r"\[ ?(?:…|\.\.\.) ?\]|…|\.\.\.")
 _EDGES = " \t\n.,;:!?"
 _STRICT = Folding(case=True)
 """An exact quote differs in nothing but white space and the way accents are written."""
@@ -106,8 +106,9 @@ def _place(quote: Quote) -> str:
 def verify_quotes(answer: str | Answer, on: Reading) -> Quotes:
     """Look up all that an answer puts in quotation marks in the documents of a collection.
 
-    A quote that was changed by as little as one character is "missing", by its case alone "loose". Quick where the collection has an index
-    of strings, `NGram`; else one is made in memory.
+    A quote that was changed by as little as one character is "missing", by its case alone "loose", as long as the collection's index of
+    strings, `NGram`, has its default settings: what that tells apart, such as two spaces from one, is told apart here too. Without such an
+    index one is made in memory. Single quotation marks, which may be apostrophes, are passed over.
     """
     if isinstance(answer, Answer):
         answer = answer.text
@@ -128,7 +129,7 @@ def _quoted(answer: str) -> Iterator[tuple[str, int, int, str]]:
 def _verified(snapshot: Snapshot, text: str, start: int, end: int, said: str) -> Quote:
     kinds: tuple[tuple[Support, list[str]], ...] = (
         ("exact", [said.strip()]),
-        ("exact", [p for p in _LEFT_OUT.split(said.strip()) if p]),
+        ("exact", [p for p in map(str.strip, _LEFT_OUT.split(said)) if p]),
         ("loose", [p for p in (piece.strip(_EDGES) for piece in _LEFT_OUT.split(said)) if p]),
     )
     for support, pieces in kinds:
@@ -144,13 +145,11 @@ def _find(snapshot: Snapshot, pieces: Sequence[str], *, strict: bool) -> Match |
         return None
     folding = _STRICT if strict else strings.folding_of(snapshot)
     patterns = [folding.encode(p) for p in pieces]
-    for n, view in enumerate(snapshot.views):
-        rows = strings.holders(snapshot, n, pieces[0])
+    for n, (view, mask) in enumerate(zip(snapshot.views, strings.masks(snapshot, None), strict=True)):
+        rows = strings.holders(snapshot, n, pieces[0], again=True)
         for piece in pieces[1:]:
-            rows = rows & strings.holders(snapshot, n, piece)
-        for row in rows.nonzero()[0].tolist():
-            if not view.is_live(row):
-                continue
+            rows = rows & strings.holders(snapshot, n, piece, again=True)
+        for row in (rows if mask is None else rows & mask).nonzero()[0].tolist():
             document = view.columns.document(row)
             if (span := _in_order(folding.encode(document.text), patterns)) is not None:
                 a, b = folding.place(document.text, span[0], span[1] - span[0])

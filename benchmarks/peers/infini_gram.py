@@ -55,7 +55,7 @@ def share_equal(index: TokenSuffixes, folder: Path, contexts: Sequence[list[int]
         and _same(found := peer.infgram_ntd(c), ours.infinity_next_tokens(c), peer_length=found["suffix_len"])
         for c in contexts
     )
-    return equal / len(contexts)
+    return float(equal / len(contexts))
 
 
 def times(index: TokenSuffixes, folder: Path, contexts: Sequence[list[int]]) -> dict[str, float]:

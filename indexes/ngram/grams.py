@@ -14,7 +14,7 @@ from ragkit.protocols import Bitmap
 
 Gram = tuple[Hashable, ...]
 _FAR = 4096
-"""Places before a passage in which an n-gram may begin that reaches into it."""
+"""Places before and behind a passage that may decide which n-grams count in it."""
 _ALL: Bitmap = np.zeros(0, np.bool_)
 
 
@@ -99,6 +99,7 @@ class GramScorer:
         self.n_tokens = sum(int(s.sum(dtype=np.int64)) for s in sizes)
         self._average = max(self.n_tokens, 1) / max(self.n_rows, 1)
         self._bases = np.concatenate(([0], np.cumsum([len(p.passages.sizes) for p, _ in parts]))).astype(np.int64)
+        self._live = [_borders(p.passages, alive) for p, alive in parts]
 
     def scratch(self) -> list[Scratch]:
         """Room for one thread's questions."""
@@ -121,12 +122,10 @@ class GramScorer:
     def count(self, asked: Asked, j: int) -> int:
         """Occurrences of the j-th n-gram that begin in a live passage."""
         found = 0
-        for (part, alive), places in zip(self.parts, asked.places, strict=True):
-            p, mine = part.passages, places.positions[places.lows[j] : places.highs[j]]
-            rows = np.arange(len(p.begins)) if alive is None else np.flatnonzero(alive)
-            begins, reach = p.begins[rows], np.maximum.accumulate(p.ends[rows]) if len(rows) else p.ends[rows]
+        for (begins, reach), places in zip(self._live, asked.places, strict=True):
+            mine = places.positions[places.lows[j] : places.highs[j]]
             at = np.searchsorted(reach, mine, side="right")
-            inside = at < len(rows)
+            inside = at < len(begins)
             found += int((begins[at[inside]] <= mine[inside]).sum())
         return found
 
@@ -147,10 +146,10 @@ class GramScorer:
             length = int(places.lengths[j])
             there = np.sort(places.positions[places.lows[j] : places.highs[j]])
             tf = 0
-            for place in there[(there > begin - _FAR) & (there < end)].tolist():
+            for place in there[(there > begin - _FAR) & (there < end + _FAR)].tolist():
                 if taken.isdisjoint(range(place, place + length)):
                     taken.update(range(place, place + length))
-                    tf += place >= begin  # one that begins before the passage takes room from others and does not count
+                    tf += begin <= place < end  # one that begins elsewhere takes room from others and does not count
             if tf:
                 new = len(set(gram) - used) / len(set(gram))
                 used |= set(gram)
@@ -189,6 +188,12 @@ class GramScorer:
             rows.append(there + self._bases[n])
             scores.append(values)
         return np.concatenate(rows), np.concatenate(scores)
+
+
+def _borders(passages: Passages, alive: Bitmap | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(where live passages begin, where they end at the latest up to each), ascending."""
+    begins, ends = (passages.begins, passages.ends) if alive is None else (passages.begins[alive], passages.ends[alive])
+    return begins, np.maximum.accumulate(ends) if len(ends) else ends
 
 
 def best_first(weights: Mapping[Gram, float]) -> list[Gram]:

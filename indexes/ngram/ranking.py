@@ -47,8 +47,6 @@ class Ranking:
         """What each n-gram of a question that a live passage holds is worth."""
         grams = Counter(tuple(terms[i : i + n]) for n in range(1, self.n + 1) for i in range(len(terms) - n + 1))
         asked = scorer.ask(list(grams))
-        idf: dict[Gram, float] = {}
-        for j, gram in enumerate(asked.grams):
-            if df := scorer.df(asked, j, scratch):
-                idf[gram] = math.log1p((scorer.n_rows - df + 0.5) / (df + 0.5))
-        return {g: grams[g] * (sum(idf[(t,)] for t in g) + (self.rarity * own if len(g) > 1 else 0.0)) for g, own in idf.items()}
+        df = {gram: scorer.df(asked, j, scratch) for j, gram in enumerate(asked.grams)}
+        idf = {gram: math.log1p((scorer.n_rows - n + 0.5) / (n + 0.5)) for gram, n in df.items()}  # a word may stand between passages alone
+        return {g: grams[g] * (sum(idf[(t,)] for t in g) + (self.rarity * idf[g] if len(g) > 1 else 0.0)) for g, n in df.items() if n}

@@ -104,8 +104,7 @@ class Reading:
         """
         if k is not None:
             check_k(k)
-        if isinstance(context, bool) or not isinstance(context, int) or context < 0:
-            raise InputError(f"context must be a number of characters of at least 0, got {context!r}")
+        _check_context(context)
         return strings.grep(self._snapshot, text, where=as_filter(where), k=k, context=context)
 
     def together(
@@ -121,6 +120,7 @@ class Reading:
         """
         if k is not None:
             check_k(k)
+        _check_context(context)
         return together.together(self._snapshot, clauses, within=within, where=as_filter(where), k=k, context=context)
 
     def occurrences(self, text: str, *, where: FilterLike | None = None) -> int:
@@ -139,6 +139,7 @@ class Reading:
         k        places to name of each piece; context: characters beside each
         """
         check_k(k)
+        _check_context(context)
         return tracing.trace(self._snapshot, text, least=least, k=k, context=context)
 
     def retriever(self, index: str) -> Bound:
@@ -302,6 +303,11 @@ def _filtered(query: str | Query | Sequence[str | Query], where: Filter) -> Quer
         return _filtered([query], where)[0]
     made = [q if isinstance(q, Query) else Query(str(n), q) for n, q in enumerate(query)]
     return [replace(q, where=where if q.where is None else q.where & where) for q in made]
+
+
+def _check_context(context: int) -> None:
+    if isinstance(context, bool) or not isinstance(context, int) or context < 0:
+        raise InputError(f"context must be a number of characters of at least 0, got {context!r}")
 
 
 def _deepened(stage: Stage, depth: int) -> Stage:

@@ -31,17 +31,21 @@ def folding_of(snapshot: Snapshot) -> Folding:
     return Folding() if found is None else found[1].folding
 
 
-def holders(snapshot: Snapshot, segment: int, text: str) -> Bitmap:
+def holders(snapshot: Snapshot, segment: int, text: str, *, again: bool = False) -> Bitmap:
     """Documents of a segment, dead or alive, that hold a text: bool (D,)."""
     held = np.zeros(snapshot.views[segment].columns.n_documents, np.bool_)
-    held[find_in(snapshot, segment, text)[0]] = True
+    held[find_in(snapshot, segment, text, again=again)[0]] = True
     return held
 
 
-def find_in(snapshot: Snapshot, segment: int, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """See `TextSearcher.find_in`; of a collection without an index of strings the cost is that of folding all texts."""
-    if (found := _text_index(snapshot)) is not None:
-        return _searcher(snapshot, found[0]).find_in(segment, text)
+def find_in(snapshot: Snapshot, segment: int, text: str, *, again: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """See `TextSearcher.find_in`.
+
+    again  more texts will be looked for: a collection without an index of strings gets one in memory; else all texts are folded and read
+    """
+    snapshot.refuse_purged()
+    if again or _text_index(snapshot) is not None:
+        return string_searcher(snapshot).find_in(segment, text)
     folding = Folding()
     pattern = folding.pattern(text)
     pairs = [
@@ -101,13 +105,15 @@ class _InMemory:
     alive: None = None
 
 
-def grep(snapshot: Snapshot, text: str, *, where: Filter | None = None, k: int | None = 20, context: int = 60) -> Matches:
+def grep(
+    snapshot: Snapshot, text: str, *, where: Filter | None = None, k: int | None = 20, context: int = 60, again: bool = False
+) -> Matches:
     """The first k places at which a text stands, in stored order, with so many characters around each; see `Collection.grep`."""
     pattern = folding_of(snapshot).pattern(text)
     matches: list[Match] = []
     total = documents = 0
     for n, mask in enumerate(masks(snapshot, where)):
-        rows, offsets = find_in(snapshot, n, text)
+        rows, offsets = find_in(snapshot, n, text, again=again)
         if mask is not None:
             rows, offsets = rows[mask[rows]], offsets[mask[rows]]
         total += len(rows)

@@ -25,6 +25,8 @@ def trace(snapshot: Snapshot, text: str, *, least: int = 30, k: int = 3, context
     """See `Collection.trace`."""
     if isinstance(least, bool) or not isinstance(least, int) or least < 1:
         raise InputError(f"least must be a number of characters of at least 1, got {least!r}")
+    if not isinstance(text, str):
+        raise InputError(f"what is traced must be a text, got {type(text).__name__}")
     folding = strings.folding_of(snapshot)
     folded = folding.fold(text)
     begins, ends = folding.spans(text)
@@ -36,13 +38,17 @@ def trace(snapshot: Snapshot, text: str, *, least: int = 30, k: int = 3, context
     sources: Counter[str] = Counter()
     for a, b in apart(longest_pieces(len(folded), least, held), least):
         a, b = a + (folded[a] == " "), b - (folded[b - 1] == " ")
+        while a < b and a and begins[a] == begins[a - 1]:  # of a character that was folded to several only a part is there
+            a += 1
+        while a < b < len(folded) and begins[b] == begins[b - 1]:
+            b -= 1
         if a >= b:
             continue
         start, end = int(begins[a]), int(ends[b - 1])
-        found = strings.grep(snapshot, folded[a:b], k=k, context=context)
+        found = strings.grep(snapshot, folded[a:b], k=k, context=context, again=True)
         shared.append(Shared(start, end, text[start:end], found.total, found.documents, tuple(found)))
         for n, view in enumerate(snapshot.views):
-            rows = np.unique(strings.find_in(snapshot, n, folded[a:b])[0])
+            rows = np.unique(strings.find_in(snapshot, n, folded[a:b], again=True)[0])
             for row in rows.tolist():
                 if view.is_live(row):
                     sources[view.columns.document_id(row)] += end - start

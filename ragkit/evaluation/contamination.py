@@ -106,6 +106,8 @@ def contamination(
     if isinstance(texts, str):
         raise InputError("give the texts of an evaluation set as a list or as {id: text}, not as one text")
     named = list(texts.items()) if isinstance(texts, Mapping) else [(str(n), text) for n, text in enumerate(texts)]
+    if wrong := next((id for id, text in named if not isinstance(text, str)), None):
+        raise InputError(f"the text {wrong!r} of the evaluation set is no text but {type(dict(named)[wrong]).__name__}")
     snapshot = on.version
     folding = strings.folding_of(snapshot)
     found = []
@@ -118,7 +120,7 @@ def contamination(
                 there = [w for w in own if next(held)]
                 share = len(there) / len(own) if own else 0.0
                 label: Label = "dirty" if share >= dirty else "suspicious" if share >= suspicious else "clean"
-                document = strings.grep(snapshot, there[0], k=1)[0].document if there else ""
+                document = strings.grep(snapshot, there[0], k=1, again=True)[0].document if there else ""
                 found.append(Contaminated(id, text, share, label, document))
                 tracker.advance()
     return Contamination(found)

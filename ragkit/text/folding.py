@@ -23,7 +23,9 @@ _PARTS = re.compile(r"[\x00-\x7f]+(?=[\x00-\x7f]|\Z)|[\x00-\x7f]?[^\x00-\x7f]+")
 _SPACES = re.compile(r"\s+")
 _IS_SPACE = np.array([chr(c).isspace() for c in range(0x3002)])
 """Of each code point up to the last space and one more: whether it is white space, as the pattern has it."""
-_FORMS: dict[str, Literal["NFD", "NFKD"] | None] = {"none": None, "canonical": "NFD", "compatible": "NFKD"}
+_Forms = tuple[Literal["NFD", "NFKD"], Literal["NFC", "NFKC"]]
+_FORMS: dict[str, _Forms | None] = {"none": None, "canonical": ("NFD", "NFC"), "compatible": ("NFKD", "NFKC")}
+"""In what a text is taken apart, and in what it is put together again."""
 
 
 @validated
@@ -31,8 +33,8 @@ class Folding:
     """What two texts may differ in and still be the same.
 
     case     False: capital letters count for small ones (full case folding: "STRASSE" is "straße")
-    unicode  "canonical": "é" is "e" with an accent behind it; "compatible": also "ﬁ" is "fi" and "①" is "1"; "none": code points count.
-             Texts are decomposed (NFD, NFKD), not composed
+    unicode  "canonical": "é" is "e" with an accent behind it, and no "e"; "compatible": also "ﬁ" is "fi" and "①" is "1"; "none": code
+             points count. Texts are composed (NFC, NFKC)
     spaces   False: any run of white space is one space
     """
 
@@ -126,7 +128,7 @@ class Folding:
         form = _FORMS[self.unicode]
         if part.isascii():
             return part if self.case else part.lower()
-        if (form is None or unicodedata.is_normalized(form, part)) and (self.case or part.casefold() == part):
+        if (form is None or unicodedata.is_normalized(form[1], part)) and (self.case or part.casefold() == part):
             return part
         return "".join(map(self._fold_piece, _characters(part)))
 
@@ -166,18 +168,31 @@ def _repeated(data: bytes, start: int, period: int) -> int:
 
 
 @lru_cache(maxsize=1 << 14)
-def _folded(piece: str, case: bool, form: Literal["NFD", "NFKD"] | None) -> str:
-    folded = piece if form is None else unicodedata.normalize(form, piece)
-    if not case:
-        folded = folded.casefold()
-        folded = folded if form is None else unicodedata.normalize(form, folded)
+def _folded(piece: str, case: bool, forms: _Forms | None) -> str:
+    """A piece folded, until folding it again changes nothing."""
+    apart, together = forms or (None, None)
+    before, folded = "", piece
+    while folded != before:
+        before = folded
+        folded = folded if apart is None else unicodedata.normalize(apart, folded)
+        folded = folded if case else folded.casefold()
+        folded = folded if together is None else unicodedata.normalize(together, folded)
     return folded
+
+
+@lru_cache
+def _joining() -> frozenset[str]:
+    """Characters that are no marks and are put together with what is before them: vowels and finals of Hangul, some Indic vowels."""
+    pairs = (unicodedata.decomposition(chr(c)).split() for c in range(0x110000))
+    seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    return frozenset(seconds).union(map(chr, range(0x1161, 0x1176)), map(chr, range(0x11A8, 0x11C3)))
 
 
 @lru_cache(maxsize=1 << 14)
 def _begins(character: str) -> bool:
-    """Whether a character begins a piece: it is no mark, and does not fall apart into marks."""
-    return unicodedata.combining(unicodedata.normalize("NFD", character)[0]) == 0
+    """Whether a character begins a piece: it is no mark, does not fall apart into marks, and is not put together with what is before it."""
+    first = unicodedata.normalize("NFD", character)[0]
+    return unicodedata.combining(first) == 0 and first not in _joining()
 
 
 def _characters(part: str) -> Iterator[str]:

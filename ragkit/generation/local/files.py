@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ragkit.encoders.fingerprint import content_of, fingerprint
 from ragkit.encoders.folder import model_folder
@@ -13,6 +14,7 @@ from ragkit.encoders.transformer import quiet_transformers, reading
 from ragkit.errors import InputError
 from ragkit.registry import need
 
+_fingerprints: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 _SAVING = {"architectures", "dtype", "transformers_version", "_name_or_path"}
 """Entries of a configuration that come and go when a model is saved."""
 
@@ -68,7 +70,13 @@ def load_tokenizer(name: str) -> Any:
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """Two tokenizers with one fingerprint cut every text into the same tokens."""
+    """Two tokenizers with one fingerprint cut every text into the same tokens. cost: one reading of the vocabulary, once an object"""
+    if tokenizer not in _fingerprints:
+        _fingerprints[tokenizer] = _tokenizer_fingerprint(tokenizer)
+    return _fingerprints[tokenizer]
+
+
+def _tokenizer_fingerprint(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
     for passing in ("truncation", "padding"):  # which the last call has set
