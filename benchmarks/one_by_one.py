@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ragkit.indexes.kernels.backward import FM, FM_TYPE
 from ragkit.indexes.kernels.ranks import NONE, rank
-from ragkit.indexes.kernels.signatures import I64, READ_I64, READ_U8
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signatures import I64, READ_I64, READ_U8
+from ragkit.kernels.signed import signed
 
 
 @nb.njit(nb.void(FM_TYPE, READ_U8, READ_I64, I64, I64), cache=True, nogil=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.indexes.kernels.ranks import NONE, SUPER, rank, symbol_at
-from ragkit.indexes.kernels.signatures import (
+from ragkit.indexes.kernels.simd import prefetch
+from ragkit.kernels.signatures import (
     I64,
     READ_BOOL,
     READ_I64,
@@ -26,8 +27,7 @@ from ragkit.indexes.kernels.signatures import (
     U8,
     tuple_of,
 )  # fmt: skip
-from ragkit.indexes.kernels.signed import signed
-from ragkit.indexes.kernels.simd import prefetch
+from ragkit.kernels.signed import signed
 
 _TOGETHER = 32
 """Patterns that are searched for side by side: enough to wait for memory together, few enough to stay in the cache."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ragkit.indexes.kernels.backward import FM, FM_TYPE
 from ragkit.indexes.kernels.ranks import NONE, rank, symbol_at
-from ragkit.indexes.kernels.signatures import I64, PAIR, READ_U8
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signatures import I64, PAIR, READ_U8
+from ragkit.kernels.signed import signed
 
 SEPARATOR = 255
 """A byte of no character, which counts as one by itself."""

@@ -9,8 +9,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import BOOL, F64, I32, READ_BOOL, READ_F64, READ_I32, READ_I64, U64_2D
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signatures import BOOL, F64, I32, READ_BOOL, READ_F64, READ_I32, READ_I64, U64_2D
+from ragkit.kernels.signed import signed
 
 BLOCK = 6
 """Logarithm of the places for which `firsts` says which passage comes first."""

@@ -13,8 +13,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import F32, F32_2D, READ_F32, READ_I32, READ_I64, U8, U64_2D
 from ragkit.indexes.kernels.topk import kth_largest
+from ragkit.kernels.signatures import F32, F32_2D, READ_F32, READ_I32, READ_I64, U8, U64_2D
 
 PLAIN, SCALED, SHIFTED_L, SHIFTED_PLUS = 0, 1, 2, 3
 """Term weights: tf/(tf+k1 L); the same times k1+1; BM25L; BM25+, the last two less their value at tf = 0."""

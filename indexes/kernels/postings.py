@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import I32, I64, READ_BOOL, READ_I32, READ_I64, READ_U8
+from ragkit.kernels.signatures import I32, I64, READ_BOOL, READ_I32, READ_I64, READ_U8
 
 
 @nb.njit(nb.void(READ_I32, READ_I64, I64), cache=True, nogil=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.indexes.kernels.runs import OTHER, count_runs, encode_runs, find_run
-from ragkit.indexes.kernels.signatures import (
+from ragkit.kernels.signatures import (
     BOOL,
     I64,
     READ_I64,
@@ -27,7 +27,7 @@ from ragkit.indexes.kernels.signatures import (
     U32,
     U32_3D,
 )  # fmt: skip
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signed import signed
 
 SUPER = 16
 """Logarithm of a superblock's rows: a place in one is a uint16."""

@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signed import signed
 
 LENGTHS = (1, 2, 3, 4, 6, 12, 32, 128)
 """Of text, half of the runs are one byte long and one in eight is longer than seven."""

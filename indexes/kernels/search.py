@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from ragkit.indexes.kernels.bounded import MAX_COLUMNS, Asked, Columns, Kept, room_for, search_bounded
 from ragkit.indexes.kernels.exhaustive import search_all
 from ragkit.indexes.kernels.impacts import BLOCK, RANKS
-from ragkit.indexes.kernels.signatures import (
+from ragkit.indexes.kernels.windows import BLOCKS, WINDOW, Lists, Postings, Window
+from ragkit.kernels.signatures import (
     F32_2D,
     I64,
     I64_2D,
@@ -22,7 +23,6 @@ from ragkit.indexes.kernels.signatures import (
     READ_U8_2D,
     READ_U64_3D,
 )  # fmt: skip
-from ragkit.indexes.kernels.windows import BLOCKS, WINDOW, Lists, Postings, Window
 
 _SPREAD = 1e-6  # smallest share of the largest weight for which bounds in float32 are good enough
 _LARGEST = 1e25  # a weight above it, or below its reciprocal, is none for float32

@@ -9,8 +9,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import I64, READ_I32, READ_I64, READ_U8, U8, U16, U32
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signatures import I64, READ_I32, READ_I64, READ_U8, U8, U16, U32
+from ragkit.kernels.signed import signed
 
 
 @nb.njit(nb.int64(READ_U8, READ_I32, U8), cache=True, nogil=True)

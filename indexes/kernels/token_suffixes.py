@@ -10,8 +10,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import I32, I64, PAIR, READ_I32, READ_I64
-from ragkit.indexes.kernels.signed import signed
+from ragkit.kernels.signatures import I32, I64, PAIR, READ_I32, READ_I64
+from ragkit.kernels.signed import signed
 
 
 @nb.njit(cache=True, nogil=True)

@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.indexes.kernels.signatures import F32, F32_2D, I64, I64_2D, READ_F32, READ_I64
+from ragkit.kernels.signatures import F32, F32_2D, I64, I64_2D, READ_F32, READ_I64
 
 
 @nb.njit(cache=True, nogil=True)

@@ -53,8 +53,13 @@ def load_transformers(
     raises         InputError or OfflineError where the model is not there or not of that kind; never runs code that comes with a
                    model, and reads no weights but safetensors
     cost           one read of the weights for the fingerprint beside the loading itself
+
+    In float32 on a CPU the weights are packed (`packed.pack`), so that transformers can't train or save the model any more.
     """
+    from ragkit.generation.local.packed import pack
+
     model, tokenizer, fingerprint = load_files(name, device=device, dtype=dtype, attention=attention)
+    model = pack(model)
     settings: dict[str, Any] = {"name": name, "fingerprint": fingerprint, "context": context}
     settings.update(batch_tokens=batch_tokens, chat_template=chat_template)
     if model.config.is_encoder_decoder:
