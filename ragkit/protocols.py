@@ -17,6 +17,7 @@ from ragkit.types import Answer, Document, Query, Span
 if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
     from ragkit.generation.constraints import Constraint
+    from ragkit.generation.speculative.draft import Continuations, Draft, Request, Verified
     from ragkit.generation.types import Completion, Prompt, Scored, Stream
     from ragkit.loaders import LoadOptions
     from ragkit.progress import Progress
@@ -250,6 +251,46 @@ class LanguageModel(Protocol):
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of a prompt with all that its template adds: exact for local models, an estimate for a server's."""
+        ...
+
+
+@runtime_checkable
+class Drafter(Protocol):
+    """Foretells what a language model will write, for `speculate=`; frozen, shared between calls.
+
+    name      under which its drafts are counted
+    lossless  whether what is written is what would be written without it
+    """
+
+    name: ClassVar[str]
+    lossless: ClassVar[bool]
+
+    def begin(self, request: Request) -> Drafting:
+        """What one text needs."""
+        ...
+
+
+class ContinuationIndex(Protocol):
+    """A corpus of tokens that says what stands behind the end of a text."""
+
+    def continuations(self, context: Sequence[int], *, most: int, length: int) -> Continuations:
+        """What stands behind the longest end of a context that occurs: `length` tokens each of at most `most` occurrences."""
+        ...
+
+
+class Drafting(Protocol):
+    """A drafter at work on one text."""
+
+    def propose(self, budget: int) -> Draft:
+        """Tokens that may come next, at most `budget` of them; none where there is nothing to go by."""
+        ...
+
+    def observe(self, verified: Verified) -> None:
+        """What was written since; after the first token, which is chosen without a draft, its `tokens` are empty."""
+        ...
+
+    def passage_of(self, place: int) -> tuple[int, int] | None:
+        """(passage of the request, token in it) that a place of a draft stands for; None where it is in none."""
         ...
 
 

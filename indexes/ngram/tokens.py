@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ragkit.collection.files import open_array, save_array
 from ragkit.errors import CorruptCollectionError, InputError
+from ragkit.generation.speculative.draft import Continuations
 from ragkit.indexes.kernels.token_suffixes import longest_ending, narrow, next_tokens, token_range, token_ranges
 from ragkit.indexes.ngram.grams import Places
 from ragkit.indexes.ngram.suffixes import LIMIT, sort_suffixes
@@ -179,6 +180,18 @@ class TokenSuffixes:
         positions = self.suffixes[rows].astype(np.int64) + depth
         tokens, counts = np.unique(self.tokens[positions[positions < len(self.tokens)]], return_counts=True)
         return Following(tokens, counts.astype(np.int64))
+
+    def continuations(self, context: Sequence[int], *, most: int, length: int) -> Continuations:
+        """What stands behind the longest end of a context that occurs, of at most so many occurrences, spread evenly over all."""
+        matched, low, high = self.longest_ending(context)
+        if not matched:
+            return Continuations(0, np.zeros((0, length), np.int32), np.zeros(0, np.int64))
+        n = min(most, high - low)
+        places = self.suffixes[low + (np.arange(n) * (high - low)) // n].astype(np.int64) + matched
+        grid = places[:, None] + np.arange(length)
+        tokens = self.tokens[np.minimum(grid, len(self.tokens) - 1)]
+        tokens[np.logical_or.accumulate(tokens == SEPARATOR, axis=1)] = -1
+        return Continuations(matched, tokens, places)
 
     def states_after(self, low: int, high: int, depth: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
         """(tokens, lows, highs): what follows the suffixes, as `following` has it, and the suffixes with each behind; ascending."""

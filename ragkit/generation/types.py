@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import GenerationError
 from ragkit.generation.usage import FREE, Usage
+
+if TYPE_CHECKING:
+    from ragkit.generation.speculative.report import Speculation
+    from ragkit.protocols import ContinuationIndex
 
 
 class Message(NamedTuple):
@@ -33,6 +37,18 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Texts that an answer may quote, which a model that speculates drafts from.
+
+    passages  as they stand in the prompt
+    corpus    many more, as an n-gram index of the model's tokens
+    """
+
+    passages: tuple[str, ...] = ()
+    corpus: ContinuationIndex | None = None
+
+
+@dataclass(frozen=True)
 class Completion:
     """What a model wrote.
 
@@ -41,12 +57,14 @@ class Completion:
               were written), "filtered" (a server withheld the rest)
     usage     what it cost; in a batch the shared costs (passes, seconds) stand in the first completion alone, so that sums are true
     logprobs  of the tokens written, where they were asked for
+    speculation  what drafts did for it, where the model speculates
     """
 
     text: str
     finish: Literal["stop", "length", "filtered"] = "stop"
     usage: Usage = FREE
     logprobs: tuple[TokenLogprob, ...] = ()
+    speculation: Speculation | None = None
 
 
 @dataclass(frozen=True)

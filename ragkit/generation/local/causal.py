@@ -34,7 +34,7 @@ class CausalNet:
         torch = need("torch", extra="models", why="running a language model")
         from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-        self.model, self.lock, self._torch = model, RLock(), torch
+        self.model, self.lock, self.torch = model, RLock(), torch
         model.eval()
         entries = model.get_input_embeddings().weight
         self.width, self.hidden, self.device = int(entries.shape[0]), int(entries.shape[1]), entries.device
@@ -45,6 +45,16 @@ class CausalNet:
         self.reusable = fixed and kinds == {DynamicLayer}
         self.batches = fixed and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
         self._n_layers = len(DynamicCache(config=model.config).layers)
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether what was read last can be forgotten: recurrent layers keep no way back, and some embeddings move with the length."""
+        return self.batches
+
+    @property
+    def unforgetting(self) -> str:
+        """What stands in the way of `goes_back`, in words."""
+        return "rotary embedding, which moves with the length," if _moving_rope(self.model.config) else "recurrent layers"
 
     @property
     def reads_blocks(self) -> bool:
@@ -67,7 +77,7 @@ class CausalNet:
         given: dict[str, Any] = {"position_ids": positions} if self.batches or self.reusable else {}
         if self._keeps:
             given["logits_to_keep"] = keep
-        with self.lock, self._torch.inference_mode():
+        with self.lock, self.torch.inference_mode():
             out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, return_dict=True, **given)
             return out.logits[:, -keep:].float()
 
@@ -84,11 +94,16 @@ class CausalBatch:
 
     rests    each row's tokens behind the prefix, none empty
     reserve  tokens that may be written, to take room for
+
+    cache    keys and values of all that was read
+    size     positions of each row, padding included
+    mask     bool (R, size or more), False for padding; None where there is none
+    next     (R, 1), the position of each row's next token
     """
 
     def __init__(self, net: CausalNet, rests: Sequence[Sequence[int]], prefix: Prefix | None, reserve: int) -> None:
-        torch = net._torch
-        self._net, self._torch = net, torch
+        torch = net.torch
+        self.net, self._torch = net, torch
         lengths = [len(r) for r in rests]
         self._begun = 0 if prefix is None else len(prefix)
         longest = max(lengths)
@@ -99,48 +114,48 @@ class CausalBatch:
             mask[row, longest - len(rest) :] = 1
         positions = np.maximum(mask.cumsum(1) - 1, 0) + self._begun
         self._ids, self._positions = (torch.from_numpy(a).to(net.device) for a in (ids, positions))
-        self._padded = min(lengths) < longest
-        self._size = self._begun + longest
-        self._room = self._size + reserve
-        if self._padded:
-            self._mask = torch.ones((len(rests), self._room), dtype=torch.bool, device=net.device)
-            self._mask[:, self._begun : self._size] = torch.from_numpy(mask).to(net.device).bool()
-        self._next = torch.tensor(lengths, device=net.device)[:, None] + self._begun
-        self._cache = net.cache(prefix, self._room)
+        self.size = self._begun + longest
+        self._room = self.size + reserve
+        self.mask: Any = None
+        if min(lengths) < longest:
+            self.mask = torch.ones((len(rests), self._room), dtype=torch.bool, device=net.device)
+            self.mask[:, self._begun : self.size] = torch.from_numpy(mask).to(net.device).bool()
+        self.next = torch.tensor(lengths, device=net.device)[:, None] + self._begun
+        self.cache = net.cache(prefix, self._room)
         self.passes = 0
 
     def start(self, keep: int = 1) -> Any:
         """Read the rows; logits float32 (R, keep, V) of their last positions."""
         self.passes += 1
-        mask = self._mask[:, : self._size] if self._padded else None
-        return self._net.forward(self._ids, self._cache, mask, self._positions, keep)
+        mask = None if self.mask is None else self.mask[:, : self.size]
+        return self.net.forward(self._ids, self.cache, mask, self._positions, keep)
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Write one token a row; logits float32 (R, V) of what follows."""
         torch = self._torch
-        ids = torch.tensor(tokens, device=self._net.device)[:, None]
-        self._size += 1
+        ids = torch.tensor(tokens, device=self.net.device)[:, None]
+        self.size += 1
         self.passes += 1
         mask = None
-        if self._padded:
-            if self._size > self._mask.shape[1]:
-                self._mask = torch.nn.functional.pad(self._mask, (0, self._size // 2), value=True)
-            mask = self._mask[:, : self._size]
-        logits = self._net.forward(ids, self._cache, mask, self._next, 1)
-        self._next = self._next + 1
+        if self.mask is not None:
+            if self.size > self.mask.shape[1]:
+                self.mask = torch.nn.functional.pad(self.mask, (0, self.size // 2), value=True)
+            mask = self.mask[:, : self.size]
+        logits = self.net.forward(ids, self.cache, mask, self.next, 1)
+        self.next = self.next + 1
         return logits[:, 0]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""
-        chosen = self._torch.tensor(rows, device=self._net.device)
-        self._cache.batch_select_indices(chosen)
-        self._next = self._next[chosen]
-        if self._padded:
-            self._mask = self._mask[chosen]
+        chosen = self._torch.tensor(rows, device=self.net.device)
+        self.cache.batch_select_indices(chosen)
+        self.next = self.next[chosen]
+        if self.mask is not None:
+            self.mask = self.mask[chosen]
 
     def prefix_of(self, ids: NDArray[np.int64]) -> Prefix:
         """The first row's beginning as a prefix, without a copy; ids are its tokens. Only for a batch of one row, read already."""
-        return Prefix(ids, tuple(layer.beginning(len(ids)) for layer in self._cache.layers))
+        return Prefix(ids, tuple(layer.beginning(len(ids)) for layer in self.cache.layers))
 
 
 def _moving_rope(config: Any) -> bool:

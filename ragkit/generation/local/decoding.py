@@ -74,6 +74,11 @@ class Row:
         self._told = 0
 
     @property
+    def left(self) -> int:
+        """Tokens that may still be written."""
+        return self._most - len(self.tokens)
+
+    @property
     def text(self) -> str:
         """All that was written and can be told."""
         known = None if self.guide is None else self.guide.text
@@ -118,7 +123,7 @@ def decode(batch: Batch, rows: Sequence[Row], sampling: Sampling, *, model: str,
     while True:
         check_numbers(logits, [row.number for row in live], model)
         tokens = sampling.choose(logits, [row.generator for row in live], [row.guide.allowed() if row.guide else None for row in live])
-        known = _logprobs(logits, tokens) if logprobs else [None] * len(live)
+        known = logprobs_of(logits, tokens) if logprobs else [None] * len(live)
         going = [i for i, row in enumerate(live) if row.take(tokens[i], known[i])]
         yield
         if not going:
@@ -129,7 +134,7 @@ def decode(batch: Batch, rows: Sequence[Row], sampling: Sampling, *, model: str,
         logits = batch.step([row.tokens[-1] for row in live])
 
 
-def _logprobs(logits: Any, tokens: Sequence[int]) -> list[float]:
+def logprobs_of(logits: Any, tokens: Sequence[int]) -> list[float]:
     """Of the tokens that were chosen, in the model's own distribution over the whole vocabulary."""
     chosen = logits.new_tensor(tokens).long()[:, None]
     out: list[float] = (logits.gather(-1, chosen)[:, 0] - logits.logsumexp(-1)).tolist()

@@ -12,6 +12,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
     start  keys and values (1, heads, P, dim) that all rows begin with; they are copied once into the buffer
     room   positions to take room for at first
+
+    Rows may be of different lengths: `at` then says, (R,), where each row's next positions are written.
     """
 
     def __init__(self, room: int = 0, start: tuple[Any, Any] | None = None) -> None:
@@ -19,6 +21,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._room, self._start = room, start
         self._length = 0 if start is None else int(start[0].shape[-2])
         self._buffers: list[Any] = []
+        self.at: Any = None
 
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
@@ -38,8 +41,14 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         if end > size:
             self._buffers = [_larger(b, max(end, size + size // 2), self._length) for b in self._buffers]
         keys, values = self._buffers
-        keys[:, :, self._length : end] = key_states
-        values[:, :, self._length : end] = value_states
+        if self.at is None:
+            keys[:, :, self._length : end] = key_states
+            values[:, :, self._length : end] = value_states
+        else:
+            rows = self.at.new_tensor(range(len(self.at)))[:, None]
+            places = self.at[:, None] + self.at.new_tensor(range(key_states.shape[-2]))
+            keys[rows, :, places] = key_states.transpose(1, 2)
+            values[rows, :, places] = value_states.transpose(1, 2)
         self._length = end
         self.keys, self.values = keys[:, :, :end], values[:, :, :end]
         return self.keys, self.values
@@ -53,6 +62,11 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             raise ValueError(f"the positions to remove are given as a negative number, got {tokens_to_remove}")
         self._length += tokens_to_remove
         self.keys, self.values = (b[:, :, : self._length] for b in self._buffers)
+
+    def move(self, rows: Any, source: Any, target: Any) -> None:
+        """Copy positions of rows to other positions of theirs; rows, source, target (any,)."""
+        for buffer in self._buffers:
+            buffer[rows, :, target] = buffer[rows, :, source]
 
     def batch_select_indices(self, indices: Any) -> None:
         """Keep some rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling, check_numbers
 from ragkit.generation.local.schema import SchemaGuides
 from ragkit.generation.stops import StopSearch
-from ragkit.generation.types import Completion, Prompt, Scored, Stream
+from ragkit.generation.types import Completion, Prompt, Scored, Sources, Stream
 from ragkit.generation.usage import Usage
+
+if TYPE_CHECKING:
+    from ragkit.generation.speculative.report import Speculation
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,32 @@ class Opened:
     batch: Batch
     saved: Sequence[int]
     passes: int = 0
+
+
+class Writing(Protocol):
+    """Writes the texts of one call."""
+
+    def write(self, batch: Any, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
+        """Write the rows of some prompts to their ends; yields after every pass."""
+        ...
+
+    def report(self, number: int) -> Speculation | None:
+        """What drafts did for a prompt's text; None where there were none."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Plainly:
+    """A token a pass."""
+
+    model: str
+    sampling: Sampling
+
+    def write(self, batch: Batch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
+        return decode(batch, rows, self.sampling, model=self.model, logprobs=logprobs)
+
+    def report(self, number: int) -> None:
+        return None
 
 
 class LocalModel:
@@ -91,6 +120,7 @@ class LocalModel:
         constraint: Constraint | Sequence[Constraint] | None = None,
         schema: Mapping[str, Any] | None = None,
         logprobs: bool = False,
+        sources: Sequence[Sources] | None = None,
     ) -> list[Completion]:
         """See `LanguageModel.generate`.
 
@@ -99,22 +129,24 @@ class LocalModel:
         constraint  not together with stop; where max_tokens ends it, the text is its whole pieces so far
         schema      needs the package llguidance; where max_tokens ends it (finish "length"), the text is not yet JSON
         logprobs    of the model's own distribution, before temperature, top_p and constraint
+        sources     what each prompt's text may quote, for models with the feature "speculation"; others pass it over
         """
         check_sampling(max_tokens, temperature, top_p, stop)
         sampling = Sampling(temperature, top_p, seed)
         sequences = self._sequences(prompts, max_tokens)
         guides = self._guides(len(sequences), stop, constraint, schema)
         rows = [self._row(i, s, max_tokens, stop, guides[i], sampling) for i, s in enumerate(sequences)]
+        writing = self._writing(sequences, _given(sources, len(sequences)), sampling)
         saved, passes, began = [0] * len(rows), 0, perf_counter()
         for opened in self._open(sequences, max_tokens):
-            for _ in decode(opened.batch, [rows[i] for i in opened.numbers], sampling, model=self.name, logprobs=logprobs):
+            for _ in writing.write(opened.batch, [rows[i] for i in opened.numbers], opened.numbers, logprobs):
                 pass
             passes += opened.passes + opened.batch.passes
             for i, count in zip(opened.numbers, opened.saved, strict=True):
                 saved[i] = count
         seconds = perf_counter() - began
         return [
-            self._completion(row, len(sequences[i]), saved[i], passes if i == 0 else 0, seconds if i == 0 else 0.0)
+            self._completion(row, len(sequences[i]), saved[i], passes if i == 0 else 0, seconds if i == 0 else 0.0, writing.report(i))
             for i, row in enumerate(rows)
         ]
 
@@ -127,22 +159,24 @@ class LocalModel:
         top_p: float = 1.0,
         stop: Sequence[str] = (),
         seed: int | None = None,
+        sources: Sources | None = None,
     ) -> Stream:
-        """See `LanguageModel.stream`; nothing is computed before the first piece is asked for, nor after `close`."""
+        """See `LanguageModel.stream`; nothing is computed before the first piece is asked for, nor after `close`. sources: see `generate`"""
         check_sampling(max_tokens, temperature, top_p, stop)
         sampling = Sampling(temperature, top_p, seed)
         (sequence,) = self._sequences([prompt], max_tokens)
         row = self._row(0, sequence, max_tokens, stop, None, sampling)
+        writing = self._writing([sequence], [sources or Sources()], sampling)
         done: list[Completion] = []
 
         def pieces() -> Iterator[str]:
             began = perf_counter()
             for opened in self._open([sequence], max_tokens):
-                for _ in decode(opened.batch, [row], sampling, model=self.name):
+                for _ in writing.write(opened.batch, [row], [0], False):
                     if piece := row.fresh():
                         yield piece
                 passes = opened.passes + opened.batch.passes
-                done.append(self._completion(row, len(sequence), opened.saved[0], passes, perf_counter() - began))
+                done.append(self._completion(row, len(sequence), opened.saved[0], passes, perf_counter() - began, writing.report(0)))
 
         return Stream(pieces(), lambda: done[0])
 
@@ -207,9 +241,20 @@ class LocalModel:
             raise InputError(f"{len(rules)} constraints were given for {count} prompts; give one for all or one each")
         return [ConstraintGuide(rule, self._pieces, self.ends) for rule in rules]
 
-    def _completion(self, row: Row, tokens: int, saved: int, passes: int, seconds: float) -> Completion:
+    def _writing(self, sequences: Sequence[Sequence[int]], sources: Sequence[Sources], sampling: Sampling) -> Writing:
+        """What writes a call's texts."""
+        return _Plainly(self.name, sampling)
+
+    def _completion(self, row: Row, tokens: int, saved: int, passes: int, seconds: float, speculation: Speculation | None) -> Completion:
         usage = Usage(calls=1, passes=passes, prompt_tokens=tokens, cached_tokens=saved, generated_tokens=len(row.tokens), seconds=seconds)
-        return Completion(row.text, row.finish or "length", usage, token_logprobs(self.tokens.tokenizer, row) if row.logprobs else ())
+        written = token_logprobs(self.tokens.tokenizer, row) if row.logprobs else ()
+        return Completion(row.text, row.finish or "length", usage, written, speculation)
+
+
+def _given(sources: Sequence[Sources] | None, count: int) -> Sequence[Sources]:
+    if sources is not None and len(sources) != count:
+        raise InputError(f"{len(sources)} sources were given for {count} prompts; give one each")
+    return [Sources()] * count if sources is None else sources
 
 
 def read_usage(sequences: Sequence[Sequence[int]], seconds: float) -> Usage:

@@ -16,12 +16,13 @@ from ragkit.errors import InputError
 from ragkit.generation.local.batches import most_rows, plan
 from ragkit.generation.local.causal import CausalBatch, CausalNet
 from ragkit.generation.local.files import context_of, end_tokens, fingerprint_of_objects, load_files
-from ragkit.generation.local.model import LocalModel, Opened, read_usage
+from ragkit.generation.local.model import LocalModel, Opened, Writing, read_usage
 from ragkit.generation.local.parallel import parallel_next_token_logprobs
 from ragkit.generation.local.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix, pays
 from ragkit.generation.local.prompt_tokens import PromptTokens
-from ragkit.generation.local.sampling import check_numbers
-from ragkit.generation.types import Prompt, Scored
+from ragkit.generation.local.sampling import Sampling, check_numbers
+from ragkit.generation.speculative.presets import Speculate, speculator_of
+from ragkit.generation.types import Prompt, Scored, Sources
 from ragkit.generation.usage import Usage
 from ragkit.protocols import LanguageModel
 
@@ -40,6 +41,7 @@ def load_transformers(
     prefix_cache: bool | int = True,
     chat_template: str | None = None,
     attention: str = "sdpa",
+    speculate: Speculate = False,
 ) -> LanguageModel:
     """A language model from a folder or the hub (fetched only where the network is allowed), causal or encoder-decoder.
 
@@ -50,6 +52,7 @@ def load_transformers(
     prefix_cache   see `TransformersModel`; encoder-decoder models have none
     chat_template  in place of the tokenizer's own
     attention      implementation of transformers: "sdpa", "eager", "flash_attention_2"
+    speculate      see `TransformersModel`; encoder-decoder models can't
     raises         InputError or OfflineError where the model is not there or not of that kind; never runs code that comes with a
                    model, and reads no weights but safetensors
     cost           one read of the weights for the fingerprint beside the loading itself
@@ -65,8 +68,10 @@ def load_transformers(
     if model.config.is_encoder_decoder:
         from ragkit.generation.local.seq2seq_model import Seq2SeqModel
 
+        if speculate not in (False, "auto"):
+            raise InputError(f"{name!r} is an encoder-decoder model, which can't speculate; leave speculate at False")
         return Seq2SeqModel(model, tokenizer, **settings)
-    return TransformersModel(model, tokenizer, prefix_cache=prefix_cache, **settings)
+    return TransformersModel(model, tokenizer, prefix_cache=prefix_cache, speculate=speculate, **settings)
 
 
 class TransformersModel(LocalModel):
@@ -80,6 +85,9 @@ class TransformersModel(LocalModel):
     prefix_cache   tokens kept of what the last prompts began with, for the next call; True: 16,384; 0 or False: a call's own
                    prompts don't share their beginning either
     chat_template  in place of the tokenizer's own; part of the fingerprint then
+    speculate      write several tokens a pass where drafts of them are right, with the same text: "passages" drafts from the prompt, the
+                   text itself and the passages that a call brings; "corpus" from an index that it brings too; "auto" from what the model
+                   held probable before as well; a drafter or several in their order; False: a token a pass
 
     A `str` prompt is cut into tokens as it stands, behind what the tokenizer begins a text with; a list of messages goes through
     the chat template, or where there is none through ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. A control token that is spelled
@@ -103,6 +111,7 @@ class TransformersModel(LocalModel):
         batch_tokens: int = 8192,
         prefix_cache: bool | int = True,
         chat_template: str | None = None,
+        speculate: Speculate = False,
     ) -> None:
         self.net = CausalNet(model)
         known = context_of(model)
@@ -119,6 +128,9 @@ class TransformersModel(LocalModel):
         if not self.net.reads_blocks:
             self.features = self.features - {"parallel"}
         self._shares = self.net.reusable and self._kept.limit > 0
+        self._speculator = speculator_of(self, speculate)
+        if self._speculator is not None:
+            self.features = self.features | {"speculation"}
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
         """See `LanguageModel.continuation_logprobs`; a continuation is cut into tokens by itself, as one that goes on from other text."""
@@ -149,6 +161,13 @@ class TransformersModel(LocalModel):
         raises  InputError for attention other than eager and sdpa, and as `next_token_logprobs` does
         """
         return parallel_next_token_logprobs(self, prompt, slot, blocks, candidates)
+
+    def _writing(self, sequences: Sequence[Sequence[int]], sources: Sequence[Sources], sampling: Sampling) -> Writing:
+        if self._speculator is None:
+            return super()._writing(sequences, sources, sampling)
+        from ragkit.generation.speculative.writing import SpeculativeWriting
+
+        return SpeculativeWriting(self._speculator, self.tokens, name=self.name, sequences=sequences, sources=sources, sampling=sampling)
 
     def _before(self, sequence: Sequence[int]) -> Sequence[int]:
         return sequence

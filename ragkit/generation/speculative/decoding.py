@@ -1,0 +1,153 @@
+"""The loop that writes by drafts: what comes next is foretold, one pass of the model checks it all, and what is right is kept.
+
+Each token is chosen from the model's own logits exactly as `local.decoding.decode` chooses it: same rule, same limits, same random
+numbers in the same order. A draft decides only how many of them one pass can tell. source: Leviathan et al., Fast Inference from
+Transformers via Speculative Decoding, ICML 2023; Miao et al., SpecInfer, ASPLOS 2024.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ragkit.generation.local.causal import CausalBatch
+from ragkit.generation.local.decoding import Row, logprobs_of
+from ragkit.generation.local.sampling import Sampling, check_numbers
+from ragkit.generation.local.trees import TreeBatch
+from ragkit.generation.speculative.costs import Costs
+from ragkit.generation.speculative.draft import Verified
+from ragkit.generation.speculative.plan import Plan
+from ragkit.generation.speculative.speculator import Speculating, Speculator
+
+_WINDOW = 64
+"""Steps that are looked back at to tell whether drafting pays."""
+_PAYS = 1.05
+_ASLEEP = 8
+"""Where it does not, drafts are asked for in one of so many steps."""
+_PLAIN = 3
+"""Plain passes that are measured before anything is drafted."""
+
+
+class Pace:
+    """Whether a step asks for drafts: always while that pays, else now and then, to see whether it does again."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._tokens, self._seconds = 0.0, 0.0
+        self._plain = 0
+
+    def drafts(self) -> bool:
+        """Whether the next step does."""
+        if self._costs.plain is None or (not self._pays() and self._plain < _ASLEEP - 1):
+            self._plain += 1
+            return False
+        self._plain = 0
+        return True
+
+    def add(self, tokens: float, seconds: float) -> None:
+        """Note a step that asked for drafts: tokens that it wrote, a row, and what it took in all."""
+        if len(self._steps) == _WINDOW:
+            old = self._steps[0]
+            self._tokens, self._seconds = self._tokens - old[0], self._seconds - old[1]
+        self._steps.append((tokens, seconds))
+        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
+
+    def _pays(self) -> bool:
+        plain = self._costs.plain
+        if plain is None or len(self._steps) < _WINDOW // 4:
+            return True
+        return self._tokens * plain >= _PAYS * self._seconds
+
+
+def speculate(
+    batch: CausalBatch, rows: Sequence[Row], sampling: Sampling, speculator: Speculator, writing: Sequence[Speculating],
+    *, model: str, logprobs: bool = False,
+) -> Iterator[None]:  # fmt: skip
+    """Write all rows to their ends, see `local.decoding.decode`; yields after every pass.
+
+    writing  of each row
+    """
+    logits = batch.start()[:, -1]
+    check_numbers(logits, [row.number for row in rows], model)
+    live = []
+    for r, row in enumerate(rows):
+        walk = _Walk(row, Plan.bare(0), logits[r : r + 1], sampling, logprobs)
+        writing[r].begin_with(walk.written[0])
+        if walk.going:
+            live.append(r)
+    yield
+    tree = TreeBatch(batch)
+    if len(live) < len(rows):
+        tree.keep(live)
+    pace = Pace(speculator.costs(len(rows)))
+    while live:
+        began = perf_counter()
+        asks = pace.drafts()
+        costs = speculator.costs(len(live))
+        table = costs.table
+        plans = [
+            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, table) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
+        ]  # fmt: skip
+        width = max(map(len, plans))
+        passing = perf_counter()
+        logits = tree.verify(*_filled(plans, width))
+        check_numbers(logits, [rows[r].number for r in live], model)
+        walks = [_Walk(rows[r], plan, logits[i], sampling, logprobs) for i, (r, plan) in enumerate(zip(live, plans, strict=True))]
+        tree.accept([w.path for w in walks], width)
+        passed = perf_counter()
+        costs.add(width, passed - passing)
+        for i, (r, plan, walk) in enumerate(zip(live, plans, walks, strict=True)):
+            verified = Verified(walk.written, plan.tokens, plan.parents, walk.path, logits[i])
+            (writing[r].observe if asks else writing[r].skip)(plan, verified)
+        if asks:
+            pace.add(sum(len(w.written) for w in walks) / len(live), perf_counter() - began)
+        yield
+        going = [i for i, w in enumerate(walks) if w.going]
+        if len(going) < len(live):
+            live = [live[i] for i in going]
+            if live:
+                tree.keep(going)
+
+
+class _Walk:
+    """A row's way through its tree: at each node the token is chosen, written, and followed where it was drafted.
+
+    written  tokens; path  nodes, from the first on; going  False where the text ended
+    """
+
+    def __init__(self, row: Row, plan: Plan, logits: Any, sampling: Sampling, logprobs: bool) -> None:
+        self.written: list[int] = []
+        self.path = [0]
+        children = plan.children() if len(plan) > 1 else {}
+        best = logits[: len(plan)].argmax(-1).tolist() if sampling.temperature == 0 and row.guide is None else None
+        while True:
+            node = self.path[-1]
+            here = logits[node : node + 1]
+            if best is not None:
+                token = best[node]
+            else:
+                token = sampling.choose(here, [row.generator], [row.guide.allowed() if row.guide else None])[0]
+            self.written.append(token)
+            self.going = row.take(token, logprobs_of(here, [token])[0] if logprobs else None)
+            child = children.get((node, token))
+            if not self.going or child is None:
+                return
+            self.path.append(child)
+
+
+def _filled(plans: Sequence[Plan], width: int) -> tuple[Any, Any, Any]:
+    """(tokens, depths, who sees whom) of all rows, in one shape."""
+    if len(plans) == 1:
+        plan = plans[0]
+        return plan.tokens[None], plan.depths[None], plan.sees[None]
+    tokens, depths = np.zeros((len(plans), width), np.int64), np.zeros((len(plans), width), np.int64)
+    sees = np.broadcast_to(np.eye(width, dtype=bool), (len(plans), width, width)).copy()
+    for r, plan in enumerate(plans):
+        n = len(plan)
+        tokens[r, :n], depths[r, :n], sees[r, :n, :n] = plan.tokens, plan.depths, plan.sees
+    return tokens, depths, sees

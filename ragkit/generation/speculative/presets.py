@@ -1,0 +1,55 @@
+"""What `speculate=` can be, and the drafters that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from ragkit.errors import InputError
+from ragkit.protocols import Drafter
+
+if TYPE_CHECKING:
+    from ragkit.generation.local.transformers_model import TransformersModel
+    from ragkit.generation.speculative.speculator import Speculator
+
+Speculate = Literal["auto", "passages", "corpus", False] | Drafter | Sequence[Drafter]
+
+
+def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator | None:
+    """What drafts for a model; None where nothing does.
+
+    raises  InputError for an unknown name, or a model that can't forget what it has read; "auto" then does without
+    """
+    if speculate is False or speculate is None:
+        return None
+    if isinstance(speculate, str) and speculate not in ("auto", "passages", "corpus"):
+        raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, several of them or False, got {speculate!r}")
+    net = model.net
+    if not net.goes_back:
+        if speculate == "auto":
+            return None
+        raise InputError(
+            f"{model.name!r} can't speculate: its {net.unforgetting} can't forget tokens that were read and turned out wrong; "
+            "leave speculate at False"
+        )
+    from ragkit.generation.speculative.speculator import Speculator
+
+    return Speculator(drafters_of(speculate), width=net.width, ends=model.ends, trees=net.reads_blocks)
+
+
+def drafters_of(speculate: str | Drafter | Sequence[Drafter]) -> tuple[Drafter, ...]:
+    """Drafters by a preset's name, or as they are given."""
+    if isinstance(speculate, str):
+        from ragkit.generation.speculative.rest import REST
+        from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter
+        from ragkit.generation.speculative.token_recycling import TokenRecycling
+
+        more = {"passages": (), "corpus": (REST(),), "auto": (REST(), TokenRecycling())}
+        return (SuffixAutomatonDrafter(), *more[speculate])
+    given: tuple[Drafter, ...] = tuple(speculate) if isinstance(speculate, Sequence) else (speculate,)
+    for one in given:
+        if not isinstance(one, Drafter):
+            raise InputError(f"{type(one).__name__} is no drafter: it needs name, lossless and begin")
+    if not given:
+        raise InputError("speculate has no drafter; give one, or False")
+    return given

@@ -1,0 +1,169 @@
+"""Which drafted tokens a pass verifies: those that, as measured so far, make most tokens a second.
+
+Nothing here is tuned: how often the nodes of each grade are right is counted for each drafter, what passes cost is timed
+(`costs`), and a tree grows by its most probable nodes as long as a second brings more tokens so (`kernels.draft_trees.choose`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragkit.generation.speculative.costs import Costs
+from ragkit.generation.speculative.draft import GRADES, Request, Verified
+from ragkit.generation.speculative.plan import Plan
+from ragkit.generation.speculative.report import AcceptedRun
+from ragkit.kernels.draft_trees import choose, lay_out, learn, unite
+
+if TYPE_CHECKING:
+    from ragkit.protocols import Drafter, Drafting
+
+_DECAY = 0.998
+_PRIOR, _WEIGHT = 0.3, 2.0
+"""What is believed of a grade before it was tried, and how many trials that is worth."""
+
+
+class Speculator:
+    """What is known of a model and its drafters from all that they wrote so far; shared by the rows of a call and by calls.
+
+    drafters  in the order in which they are credited with what several of them drafted
+    width     entries of the model's logits
+    ends      tokens that end a text: they are not drafted, for nothing comes behind them
+    most      nodes of a tree
+    trees     False where the model reads chains alone
+    """
+
+    def __init__(self, drafters: Sequence[Drafter], *, width: int, ends: frozenset[int], most: int = 64, trees: bool = True) -> None:
+        self.drafters, self.width, self.most, self.trees = tuple(drafters), width, most, trees
+        self.known = np.ones(width, bool)
+        self.known[[e for e in ends if 0 <= e < width]] = False
+        shape = (len(self.drafters), GRADES)
+        self.tried, self.taken = np.zeros(shape), np.zeros(shape)
+        self._costs: dict[int, Costs] = {}
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """float64 (S, G): how often nodes of each grade were right where their parent was, by drafter."""
+        found: NDArray[np.float64] = (self.taken + _PRIOR * _WEIGHT) / (self.tried + _WEIGHT)
+        return found
+
+    def costs(self, rows: int) -> Costs:
+        """Of passes over so many rows."""
+        return self._costs.setdefault(rows, Costs(self.most + 1))
+
+    def begin(self, request: Request) -> Speculating:
+        """What one row needs."""
+        return Speculating(self, request)
+
+
+class Speculating:
+    """One row's drafts, step by step: `plan`, then `observe` what came of it."""
+
+    def __init__(self, speculator: Speculator, request: Request) -> None:
+        self._speculator = speculator
+        self._draftings: list[Drafting] = [d.begin(request) for d in speculator.drafters]
+        room = 4 * speculator.most
+        self._tokens, self._parents = np.empty(room, np.int32), np.empty(room, np.int32)
+        self._grades, self._places = np.empty((room, len(self._draftings)), np.int32), np.empty(room, np.int64)
+        self._chosen, self._out = np.empty(room, np.int32), np.empty(1)
+        self._n = 0
+        self.seconds = np.zeros(len(self._draftings))
+        self._taken: list[tuple[int, int, int]] = []
+        self.tokens, self.drafted = 0, 0
+        self.depths: list[int] = []
+
+    def plan(self, token: int, deepest: int, costs: NDArray[np.float64]) -> Plan:
+        """What to verify behind the last token written.
+
+        deepest  tokens that may be drafted behind one another
+        costs    see `Costs.table`
+        """
+        who = self._speculator
+        n, forced = 0, 0
+        laws: Mapping[int, NDArray[np.float64]] = {}
+        for s, drafting in enumerate(self._draftings):
+            began = perf_counter()
+            draft = drafting.propose(min(who.most, deepest * who.most))
+            n = unite(
+                draft.tokens, draft.parents, draft.grades, draft.places, who.known, s, n,
+                self._tokens, self._parents, self._grades, self._places,
+            )  # fmt: skip
+            self.seconds[s] += perf_counter() - began
+            if draft.laws:
+                if s or n < len(draft):
+                    raise ValueError(f"{who.drafters[s].name} draws its tokens: it must come first, and they must all be kept")
+                forced, laws = n, draft.laws
+        self._n = n
+        most = choose(
+            self._parents, self._grades, n, forced, deepest, not who.trees, who.rates, costs, self._out, self._chosen
+        )  # fmt: skip
+        if not most:
+            return Plan.bare(token)
+        tokens, parents = np.empty(most + 1, np.int64), np.empty(most + 1, np.int32)
+        depths, sees = np.empty(most + 1, np.int64), np.empty((most + 1, most + 1), bool)
+        tokens[0] = token
+        nodes = self._chosen[:most].copy()
+        lay_out(self._tokens, self._parents, nodes, tokens, parents, depths, sees)
+        return Plan(tokens, parents, depths, sees, nodes, {n + 1: law for n, law in laws.items()})
+
+    def observe(self, plan: Plan, verified: Verified) -> None:
+        """Learn from what a pass found; without a plan of drafts (`skip`) nothing is learnt of the drafters."""
+        who = self._speculator
+        learn(
+            self._tokens, self._parents, self._grades, self._n, np.array(verified.written, np.int32), _DECAY, who.tried, who.taken
+        )  # fmt: skip
+        for i, node in enumerate(verified.path[1:]):
+            drafted = plan.nodes[node - 1]
+            source = int((self._grades[drafted] >= 0).argmax())
+            self._taken.append((self.tokens + i, source, int(self._places[drafted])))
+        self._count(plan, verified)
+
+    def skip(self, plan: Plan, verified: Verified) -> None:
+        """The same of a plain step, for which nobody was asked."""
+        self._n = 0
+        self._count(plan, verified)
+
+    def _count(self, plan: Plan, verified: Verified) -> None:
+        for s, drafting in enumerate(self._draftings):
+            began = perf_counter()
+            drafting.observe(verified)
+            self.seconds[s] += perf_counter() - began
+        accepted = len(verified.path) - 1
+        self.depths += [0] * (accepted - len(self.depths))
+        for d in range(accepted):
+            self.depths[d] += 1
+        self.tokens += len(verified.written)
+        self.drafted += len(plan) - 1
+
+    def begin_with(self, token: int) -> None:
+        """The first token, which the pass over the prompt gives."""
+        self.tokens = 1
+        for drafting in self._draftings:
+            drafting.observe(Verified([token], np.zeros(0, np.int64), np.zeros(0, np.int32), [], None))
+
+    @property
+    def accepted(self) -> dict[str, int]:
+        """Tokens taken by source."""
+        counts = {d.name: 0 for d in self._speculator.drafters}
+        for _, source, _ in self._taken:
+            counts[self._speculator.drafters[source].name] += 1
+        return counts
+
+    def runs(self, length: int) -> tuple[AcceptedRun, ...]:
+        """What was taken of the first tokens of the text, joined where tokens and places follow one another."""
+        out: list[AcceptedRun] = []
+        last: tuple[int, int, int] | None = None
+        for at, source, place in (t for t in self._taken if t[0] < length):
+            where = self._draftings[source].passage_of(place)
+            follows = last is not None and place >= 0 and (at, source, place) == (last[0] + 1, last[1], last[2] + 1)
+            passage, first = where or (None, None)
+            if out and follows and out[-1].passage == passage:
+                out[-1] = AcceptedRun(out[-1].start, at + 1, out[-1].source, passage, out[-1].first)
+            else:
+                out.append(AcceptedRun(at, at + 1, self._speculator.drafters[source].name, passage, first))
+            last = (at, source, place)
+        return tuple(out)
