@@ -17,7 +17,7 @@ from ragkit.types import Answer, Document, Query, Span
 if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
     from ragkit.generation.constraints import Constraint
-    from ragkit.generation.speculative.draft import Continuations, Draft, Request, Verified
+    from ragkit.generation.speculative.draft import Budget, Continuations, Draft, Request, Verified
     from ragkit.generation.types import Completion, Prompt, Scored, Stream
     from ragkit.loaders import LoadOptions
     from ragkit.progress import Progress
@@ -281,8 +281,8 @@ class ContinuationIndex(Protocol):
 class Drafting(Protocol):
     """A drafter at work on one text."""
 
-    def propose(self, budget: int) -> Draft:
-        """Tokens that may come next, at most `budget` of them; none where there is nothing to go by."""
+    def propose(self, budget: Budget) -> Draft:
+        """Tokens that may come next; none where there is nothing to go by."""
         ...
 
     def observe(self, verified: Verified) -> None:

@@ -60,16 +60,25 @@ class Sampling:
                 out.append(int(tokens[self._choose(among, generators[r : r + 1])[0]]))
         return out
 
+    def weights(self, logits: Any) -> Any:
+        """What tokens are drawn by, float32 (R, V), in proportion to their probabilities; temperature above 0."""
+        torch = need("torch", extra="models", why="drawing tokens")
+        p = torch.softmax((logits - logits.max(-1, keepdim=True).values) / self.temperature, -1)
+        return p.masked_fill(p < _least(p, self.top_p), 0.0) if self.top_p < 1 else p
+
+    def probabilities(self, logits: Any) -> NDArray[np.float64]:
+        """The same as probabilities, float64 (R, V)."""
+        weights: NDArray[np.float64] = self.weights(logits).double().cpu().numpy()
+        weights /= weights.sum(-1, keepdims=True)
+        return weights
+
     def _choose(self, logits: Any, generators: Sequence[Any]) -> list[int]:
         tokens: list[int]
         if self.temperature == 0:
             tokens = logits.argmax(-1).tolist()
             return tokens
         torch = need("torch", extra="models", why="drawing tokens")
-        scaled = (logits - logits.max(-1, keepdim=True).values) / self.temperature
-        p = torch.softmax(scaled, -1)
-        if self.top_p < 1:
-            p = p.masked_fill(p < _least(p, self.top_p), 0.0)
+        p = self.weights(logits)
         cumulated = p.cumsum(-1, dtype=torch.float64)
         u = torch.cat([torch.rand(1, dtype=torch.float64, generator=g) for g in generators])[:, None].to(p.device)
         drawn = torch.searchsorted(cumulated, u * cumulated[:, -1:], right=True)

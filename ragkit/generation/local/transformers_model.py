@@ -87,7 +87,7 @@ class TransformersModel(LocalModel):
     chat_template  in place of the tokenizer's own; part of the fingerprint then
     speculate      write several tokens a pass where drafts of them are right, with the same text: "passages" drafts from the prompt, the
                    text itself and the passages that a call brings; "corpus" from an index that it brings too; "auto" from what the model
-                   held probable before as well; a drafter or several in their order; False: a token a pass
+                   held probable before as well; a drafter, or several as `Fused(a, b)`; False: a token a pass
 
     A `str` prompt is cut into tokens as it stands, behind what the tokenizer begins a text with; a list of messages goes through
     the chat template, or where there is none through ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. A control token that is spelled

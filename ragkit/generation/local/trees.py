@@ -70,6 +70,11 @@ class TreeBatch:
         if spare or not self._net.reusable:
             cache.crop(-spare)
 
+    def drop_last(self, count: int) -> None:
+        """Forget the last tokens of the only row."""
+        self._filled, self._next = self._filled - count, self._next - count
+        self._batch.cache.crop(-count)
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""
         self._batch.keep(rows)

@@ -7,7 +7,6 @@ Transformers via Speculative Decoding, ICML 2023; Miao et al., SpecInfer, ASPLOS
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -18,50 +17,11 @@ from ragkit.generation.local.causal import CausalBatch
 from ragkit.generation.local.decoding import Row, logprobs_of
 from ragkit.generation.local.sampling import Sampling, check_numbers
 from ragkit.generation.local.trees import TreeBatch
-from ragkit.generation.speculative.costs import Costs
+from ragkit.generation.speculative.acceptance import accept_drawn
 from ragkit.generation.speculative.draft import Verified
+from ragkit.generation.speculative.pace import Pace
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.speculator import Speculating, Speculator
-
-_WINDOW = 64
-"""Steps that are looked back at to tell whether drafting pays."""
-_PAYS = 1.05
-_ASLEEP = 8
-"""Where it does not, drafts are asked for in one of so many steps."""
-_PLAIN = 3
-"""Plain passes that are measured before anything is drafted."""
-
-
-class Pace:
-    """Whether a step asks for drafts: always while that pays, else now and then, to see whether it does again."""
-
-    def __init__(self, costs: Costs) -> None:
-        self._costs = costs
-        self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
-        self._tokens, self._seconds = 0.0, 0.0
-        self._plain = 0
-
-    def drafts(self) -> bool:
-        """Whether the next step does."""
-        if self._costs.plain is None or (not self._pays() and self._plain < _ASLEEP - 1):
-            self._plain += 1
-            return False
-        self._plain = 0
-        return True
-
-    def add(self, tokens: float, seconds: float) -> None:
-        """Note a step that asked for drafts: tokens that it wrote, a row, and what it took in all."""
-        if len(self._steps) == _WINDOW:
-            old = self._steps[0]
-            self._tokens, self._seconds = self._tokens - old[0], self._seconds - old[1]
-        self._steps.append((tokens, seconds))
-        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
-
-    def _pays(self) -> bool:
-        plain = self._costs.plain
-        if plain is None or len(self._steps) < _WINDOW // 4:
-            return True
-        return self._tokens * plain >= _PAYS * self._seconds
 
 
 def speculate(
@@ -89,9 +49,8 @@ def speculate(
         began = perf_counter()
         asks = pace.drafts()
         costs = speculator.costs(len(live))
-        table = costs.table
         plans = [
-            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, table) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
+            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, costs) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
         ]  # fmt: skip
         width = max(map(len, plans))
         passing = perf_counter()
@@ -124,12 +83,15 @@ class _Walk:
         self.written: list[int] = []
         self.path = [0]
         children = plan.children() if len(plan) > 1 else {}
+        drawn = plan.drawn() if row.guide is None else {}  # a guess is right or not, however it was made
         best = logits[: len(plan)].argmax(-1).tolist() if sampling.temperature == 0 and row.guide is None else None
         while True:
             node = self.path[-1]
             here = logits[node : node + 1]
             if best is not None:
                 token = best[node]
+            elif node in drawn:
+                token = accept_drawn(sampling.probabilities(here)[0], plan.laws[node], drawn[node], row.generator)
             else:
                 token = sampling.choose(here, [row.generator], [row.guide.allowed() if row.guide else None])[0]
             self.written.append(token)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ragkit.errors import InputError
 
 if TYPE_CHECKING:
+    from ragkit.generation.local.sampling import Sampling
     from ragkit.protocols import ContinuationIndex
 
 GRADES = 32
@@ -22,20 +23,34 @@ GRADES = 32
 class Request:
     """One text that is to be written.
 
-    prompt    its tokens
-    passages  tokens of texts that it may quote
-    width     entries of the model's logits: only tokens below are drafted
-    corpus    texts of the same kind as those that are written, for drafters that bring none of their own
-    sampling  how tokens are chosen, for drafters that draw theirs; None where the most probable is taken
-    seed      of whatever a drafter draws
+    prompt     its tokens
+    passages   tokens of texts that it may quote
+    width      entries of the model's logits: only tokens below are drafted
+    corpus     texts of the same kind as those that are written, for drafters that bring none of their own
+    sampling   how tokens are chosen, for drafters that draw theirs
+    tokenizer  its fingerprint; "" where that does not matter
     """
 
     prompt: Sequence[int]
     passages: Sequence[Sequence[int]] = ()
     width: int = 1 << 31
     corpus: ContinuationIndex | None = None
-    sampling: Any = None
-    seed: int | None = None
+    sampling: Sampling | None = None
+    tokenizer: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a draft may be.
+
+    nodes  at most
+    depth  tokens in a path at most
+    plain  seconds that the model takes for a token without drafts; None before that was measured
+    """
+
+    nodes: int
+    depth: int
+    plain: float | None = None
 
 
 @dataclass(frozen=True)

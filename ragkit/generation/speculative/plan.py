@@ -18,7 +18,7 @@ class Plan:
     depths   int64 (T,)
     sees     bool (T, T)   whether a node follows another, or is it
     nodes    int32 (T - 1,)  of the drafts put together, by which the controller knows them
-    laws     by node, the distribution that its children were drawn from; see `Draft`
+    laws     by node, the distribution that its children among the forced nodes were drawn from; see `Draft`
     """
 
     tokens: NDArray[np.int64]
@@ -27,6 +27,7 @@ class Plan:
     sees: NDArray[np.bool_]
     nodes: NDArray[np.int32]
     laws: Mapping[int, NDArray[np.float64]]
+    forced: range = range(0)
 
     @classmethod
     def bare(cls, token: int) -> Plan:
@@ -41,6 +42,14 @@ class Plan:
         """Node by (parent, token)."""
         tokens = self.tokens.tolist()
         return {(p, tokens[i]): i for i, p in enumerate(self.parents.tolist()) if i}
+
+    def drawn(self) -> dict[int, list[int]]:
+        """Tokens of the children that were drawn, in their order, by parent."""
+        out: dict[int, list[int]] = {}
+        for i, (parent, token) in enumerate(zip(self.parents.tolist(), self.tokens.tolist(), strict=True)):
+            if parent in self.laws and i in self.forced:
+                out.setdefault(parent, []).append(token)
+        return out
 
 
 _ROOT = np.array([-1], np.int32)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ragkit.errors import InputError
+from ragkit.generation.speculative.fused import Fused
 from ragkit.protocols import Drafter
 
 if TYPE_CHECKING:
     from ragkit.generation.local.transformers_model import TransformersModel
     from ragkit.generation.speculative.speculator import Speculator
 
-Speculate = Literal["auto", "passages", "corpus", False] | Drafter | Sequence[Drafter]
+Speculate = Literal["auto", "passages", "corpus", False] | Drafter | Fused
 
 
 def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator | None:
@@ -23,7 +23,7 @@ def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator 
     if speculate is False or speculate is None:
         return None
     if isinstance(speculate, str) and speculate not in ("auto", "passages", "corpus"):
-        raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, several of them or False, got {speculate!r}")
+        raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, Fused(…) or False, got {speculate!r}")
     net = model.net
     if not net.goes_back:
         if speculate == "auto":
@@ -37,7 +37,7 @@ def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator 
     return Speculator(drafters_of(speculate), width=net.width, ends=model.ends, trees=net.reads_blocks)
 
 
-def drafters_of(speculate: str | Drafter | Sequence[Drafter]) -> tuple[Drafter, ...]:
+def drafters_of(speculate: str | Drafter | Fused) -> tuple[Drafter, ...]:
     """Drafters by a preset's name, or as they are given."""
     if isinstance(speculate, str):
         from ragkit.generation.speculative.rest import REST
@@ -46,10 +46,8 @@ def drafters_of(speculate: str | Drafter | Sequence[Drafter]) -> tuple[Drafter, 
 
         more = {"passages": (), "corpus": (REST(),), "auto": (REST(), TokenRecycling())}
         return (SuffixAutomatonDrafter(), *more[speculate])
-    given: tuple[Drafter, ...] = tuple(speculate) if isinstance(speculate, Sequence) else (speculate,)
+    given = tuple(Fused(speculate))
     for one in given:
         if not isinstance(one, Drafter):
             raise InputError(f"{type(one).__name__} is no drafter: it needs name, lossless and begin")
-    if not given:
-        raise InputError("speculate has no drafter; give one, or False")
     return given

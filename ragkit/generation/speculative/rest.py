@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from ragkit.errors import InputError
-from ragkit.generation.speculative.draft import EMPTY, Draft, Request, Verified
+from ragkit.generation.speculative.draft import EMPTY, Budget, Draft, Request, Verified
 from ragkit.kernels.draft_trees import grow
 from ragkit.protocols import ContinuationIndex
 
@@ -55,7 +55,7 @@ class _Looking:
         self._spec, self._index = spec, spec.index or request.corpus
         self._tail = [int(t) for t in request.prompt[-spec.context :]]
 
-    def propose(self, budget: int) -> Draft:
+    def propose(self, budget: Budget) -> Draft:
         """See `ragkit.protocols.Drafting`."""
         spec = self._spec
         if self._index is None:
@@ -68,8 +68,8 @@ class _Looking:
         tokens, parents, counts, firsts = (np.empty(size, np.int32) for _ in range(4))
         n = grow(found.tokens, tokens, parents, counts, firsts)
         tokens, parents, counts, firsts = tokens[:n], parents[:n], counts[:n], firsts[:n]
-        if n > budget:
-            kept = np.sort(np.argsort(-counts, kind="stable")[:budget])  # a parent counts as much as its child and comes first
+        if n > budget.nodes:
+            kept = np.sort(np.argsort(-counts, kind="stable")[: budget.nodes])  # a parent counts as much as its child and comes first
             at = np.full(n + 1, -1, np.int32)
             at[kept] = np.arange(len(kept))
             tokens, parents, counts, firsts = tokens[kept], at[parents[kept]], counts[kept], firsts[kept]

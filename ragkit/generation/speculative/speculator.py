@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.generation.speculative.costs import Costs
-from ragkit.generation.speculative.draft import GRADES, Request, Verified
+from ragkit.generation.speculative.draft import GRADES, Budget, Request, Verified
+from ragkit.generation.speculative.pace import Worth
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.report import AcceptedRun
 from ragkit.kernels.draft_trees import choose, lay_out, learn, unite
@@ -40,9 +41,11 @@ class Speculator:
     def __init__(self, drafters: Sequence[Drafter], *, width: int, ends: frozenset[int], most: int = 64, trees: bool = True) -> None:
         self.drafters, self.width, self.most, self.trees = tuple(drafters), width, most, trees
         self.known = np.ones(width, bool)
+        self.all = np.ones(width, bool)
         self.known[[e for e in ends if 0 <= e < width]] = False
         shape = (len(self.drafters), GRADES)
         self.tried, self.taken = np.zeros(shape), np.zeros(shape)
+        self.worth = [Worth() for _ in self.drafters]
         self._costs: dict[int, Costs] = {}
 
     @property
@@ -71,36 +74,39 @@ class Speculating:
         self._grades, self._places = np.empty((room, len(self._draftings)), np.int32), np.empty(room, np.int64)
         self._chosen, self._out = np.empty(room, np.int32), np.empty(1)
         self._n = 0
+        self._proposed = [False] * len(self._draftings)
         self.seconds = np.zeros(len(self._draftings))
         self._taken: list[tuple[int, int, int]] = []
         self.tokens, self.drafted = 0, 0
         self.depths: list[int] = []
 
-    def plan(self, token: int, deepest: int, costs: NDArray[np.float64]) -> Plan:
-        """What to verify behind the last token written.
-
-        deepest  tokens that may be drafted behind one another
-        costs    see `Costs.table`
-        """
+    def plan(self, token: int, deepest: int, costs: Costs) -> Plan:
+        """What to verify behind the last token written, at most `deepest` tokens behind one another."""
         who = self._speculator
+        budget = Budget(min(who.most, deepest * who.most), deepest, costs.plain)
         n, forced = 0, 0
         laws: Mapping[int, NDArray[np.float64]] = {}
         for s, drafting in enumerate(self._draftings):
+            if len(self._draftings) > 1 and not who.worth[s].asks():  # `Pace` judges one alone
+                continue
             began = perf_counter()
-            draft = drafting.propose(min(who.most, deepest * who.most))
+            draft = drafting.propose(budget)
+            known = who.known if not draft.laws else who.all  # which drawn tokens are verified may not depend on what was drawn
             n = unite(
-                draft.tokens, draft.parents, draft.grades, draft.places, who.known, s, n,
+                draft.tokens, draft.parents, draft.grades, draft.places, known, s, n,
                 self._tokens, self._parents, self._grades, self._places,
             )  # fmt: skip
-            self.seconds[s] += perf_counter() - began
+            took = perf_counter() - began
+            self.seconds[s] += took
+            if self._proposed[s]:  # the first time takes longer, for the prompt, which is no reason to stop later
+                who.worth[s].spent(took)
+            self._proposed[s] = True
             if draft.laws:
                 if s or n < len(draft):
                     raise ValueError(f"{who.drafters[s].name} draws its tokens: it must come first, and they must all be kept")
                 forced, laws = n, draft.laws
         self._n = n
-        most = choose(
-            self._parents, self._grades, n, forced, deepest, not who.trees, who.rates, costs, self._out, self._chosen
-        )  # fmt: skip
+        most = self._choose(forced, deepest, who.rates, costs)
         if not most:
             return Plan.bare(token)
         tokens, parents = np.empty(most + 1, np.int64), np.empty(most + 1, np.int32)
@@ -108,7 +114,22 @@ class Speculating:
         tokens[0] = token
         nodes = self._chosen[:most].copy()
         lay_out(self._tokens, self._parents, nodes, tokens, parents, depths, sees)
-        return Plan(tokens, parents, depths, sees, nodes, {n + 1: law for n, law in laws.items()})
+        # drawn nodes come first, so that they keep their numbers but for the root in front of them
+        return Plan(tokens, parents, depths, sees, nodes, {n + 1: law for n, law in laws.items()}, range(1, forced + 1))
+
+    def _choose(self, forced: int, deepest: int, rates: NDArray[np.float64], costs: Costs) -> int:
+        """How many nodes to verify; which ones is left in `_chosen`. Drafters that take long are judged by what they add."""
+        who, table, chain = self._speculator, costs.table, not self._speculator.trees
+        nodes = self._parents, self._grades, self._n
+        most = int(choose(*nodes, forced, deepest, chain, rates, table, self._out, self._chosen))
+        expected = float(self._out[0])
+        for s, worth in enumerate(who.worth):
+            if worth.dear(costs.plain):
+                others = rates.copy()
+                others[s] = 0
+                least = int(choose(*nodes, 0, deepest, chain, others, table, self._out, np.empty_like(self._chosen)))
+                worth.judge(expected, float(table[most]), float(self._out[0]), float(table[least]))
+        return most
 
     def observe(self, plan: Plan, verified: Verified) -> None:
         """Learn from what a pass found; without a plan of drafts (`skip`) nothing is learnt of the drafters."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.errors import InputError
-from ragkit.generation.speculative.draft import Draft, Request, Verified
+from ragkit.generation.speculative.draft import Budget, Draft, Request, Verified
 from ragkit.kernels.suffix_automaton import LENGTH, LINK, N_TOKENS, STATE, copies, extend
 
 _GRADE_OF = np.array([0, *(min(int(4 * np.log2(n)), 31) for n in range(1, 257))], np.int32)
@@ -106,9 +106,9 @@ class _Copying:
             self._starts.append(len(self._automaton))
         self._automaton.extend(request.prompt)
 
-    def propose(self, budget: int) -> Draft:
+    def propose(self, budget: Budget) -> Draft:
         """See `ragkit.protocols.Drafting`."""
-        tokens, parents, lengths, places = self._automaton.copies(budget, self._depth)
+        tokens, parents, lengths, places = self._automaton.copies(budget.nodes, min(self._depth, budget.depth))
         return Draft(tokens, parents, _GRADE_OF[np.minimum(lengths, len(_GRADE_OF) - 1)], places)
 
     def observe(self, verified: Verified) -> None:

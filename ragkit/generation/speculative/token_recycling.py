@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ragkit.generation.speculative.draft import Draft, Request, Verified
+from ragkit.generation.speculative.draft import Budget, Draft, Request, Verified
 from ragkit.kernels.draft_trees import recycle
 
 WIDTH = 8
@@ -70,10 +70,10 @@ class _Recycling:
     def __init__(self, table: NDArray[np.int32], request: Request) -> None:
         self._table, self._last = table, int(request.prompt[-1])
 
-    def propose(self, budget: int) -> Draft:
+    def propose(self, budget: Budget) -> Draft:
         """See `ragkit.protocols.Drafting`."""
         parents, ranks = static_tree()
-        size = min(budget, len(parents))
+        size = min(budget.nodes, len(parents))
         tokens, above, grades = (np.empty(size, np.int32) for _ in range(3))
         n = recycle(self._table, self._last, parents, ranks, tokens, above, grades)
         return Draft(tokens[:n], above[:n], grades[:n], np.full(n, -1, np.int64))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ragkit.generation.local.causal import CausalBatch
 from ragkit.generation.local.decoding import Row, decode
+from ragkit.generation.local.files import tokenizer_fingerprint
 from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.speculative.decoding import speculate
@@ -42,9 +43,10 @@ class SpeculativeWriting:
         self._speculator, self._tokens, self._name, self._sampling = speculator, tokens, name, sampling
         self._sources, self._rows = sources, dict[int, Row]()
         self._texts: list[_Text] = []
+        fingerprint = tokenizer_fingerprint(tokens.tokenizer)
         for sequence, given in zip(sequences, sources, strict=True):
             passages = [tokens.continuing(p) for p in given.passages]
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, sampling.seed)
+            request = Request(sequence, passages, speculator.width, given.corpus, sampling, fingerprint)
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:

@@ -1,0 +1,88 @@
+"""When to ask for drafts, and whom: whatever does not pay, as measured, is asked now and then only, to see whether it does again."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ragkit.generation.speculative.costs import Costs
+
+_WINDOW = 64
+"""Steps that are looked back at to tell whether drafting pays."""
+_PAYS = 1.05
+_ASLEEP = 8
+"""Where it does not, drafts are asked for in one of so many steps."""
+_DEAR = 0.02
+"""Share of a plain pass's time from which on a drafter has to show what it adds to the others'."""
+_FADES = 0.98
+"""What a drafter's last step but one counts beside the last."""
+_TRIED = 48
+"""Steps after which a drafter is judged."""
+_SILENT = 16
+"""Where it adds too little, it is asked in one of so many steps."""
+
+
+class Pace:
+    """Whether a step asks for drafts: always while that pays, else now and then, to see whether it does again."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+        self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._tokens, self._seconds = 0.0, 0.0
+        self._plain = 0
+
+    def drafts(self) -> bool:
+        """Whether the next step does."""
+        if self._costs.plain is None or (not self._pays() and self._plain < _ASLEEP - 1):
+            self._plain += 1
+            return False
+        self._plain = 0
+        return True
+
+    def add(self, tokens: float, seconds: float) -> None:
+        """Note a step that asked for drafts: tokens that it wrote, a row, and what it took in all."""
+        if len(self._steps) == _WINDOW:
+            old = self._steps[0]
+            self._tokens, self._seconds = self._tokens - old[0], self._seconds - old[1]
+        self._steps.append((tokens, seconds))
+        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
+
+    def _pays(self) -> bool:
+        plain = self._costs.plain
+        if plain is None or len(self._steps) < _WINDOW // 4:
+            return True
+        return self._tokens * plain >= _PAYS * self._seconds
+
+
+class Worth:
+    """Whether a drafter that takes time of its own is worth asking beside the others."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._sums = [0.0] * 5
+        self._asked, self._waited = 0, 0
+
+    def asks(self) -> bool:
+        """Whether the next step asks it."""
+        if self._asked < _TRIED or self._pays() or self._waited >= _SILENT - 1:
+            self._waited = 0
+            return True
+        self._waited += 1
+        return False
+
+    def dear(self, plain: float | None) -> bool:
+        """Whether it takes so long that `judge` must be told what it adds."""
+        return plain is not None and self._seconds > _DEAR * plain
+
+    def spent(self, seconds: float) -> None:
+        """Note what a draft took."""
+        self._seconds += (seconds - self._seconds) * (0.1 if self._asked else 1.0)
+        self._asked += 1
+
+    def judge(self, tokens: float, seconds: float, without: float, seconds_without: float) -> None:
+        """Note of a step the tokens expected and the seconds of its pass, with its drafts and without them."""
+        new = (tokens, seconds, self._seconds, without, seconds_without)
+        self._sums = [_FADES * old + more for old, more in zip(self._sums, new, strict=True)]
+
+    def _pays(self) -> bool:
+        tokens, seconds, own, without, seconds_without = self._sums
+        return tokens * seconds_without >= without * (seconds + own)
