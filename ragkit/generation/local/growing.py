@@ -26,7 +26,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
         size = max(self._room, self._length + key_states.shape[-2])
-        self._buffers = [s.new_empty((s.shape[0], s.shape[1], size, s.shape[3])) for s in (key_states, value_states)]
+        # zeros: what is masked is still multiplied by its weight of 0, and memory as it comes may hold NaN
+        self._buffers = [s.new_zeros((s.shape[0], s.shape[1], size, s.shape[3])) for s in (key_states, value_states)]
         if self._start is not None:
             for buffer, shared in zip(self._buffers, self._start, strict=True):
                 buffer[:, :, : self._length] = shared
@@ -80,6 +81,6 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def _larger(buffer: Any, size: int, length: int) -> Any:
-    grown = buffer.new_empty((buffer.shape[0], buffer.shape[1], size, buffer.shape[3]))
+    grown = buffer.new_zeros((buffer.shape[0], buffer.shape[1], size, buffer.shape[3]))
     grown[:, :, :length] = buffer[:, :, :length]
     return grown

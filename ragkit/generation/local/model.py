@@ -161,7 +161,7 @@ class LocalModel:
         seed: int | None = None,
         sources: Sources | None = None,
     ) -> Stream:
-        """See `LanguageModel.stream`; nothing is computed before its first piece is asked for, nor after `close`; sources as in `generate`"""
+        """See `LanguageModel.stream` and `generate`; nothing is computed before a piece is asked for, nor after `close`."""
         check_sampling(max_tokens, temperature, top_p, stop)
         sampling = Sampling(temperature, top_p, seed)
         (sequence,) = self._sequences([prompt], max_tokens)

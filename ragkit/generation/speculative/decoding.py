@@ -42,7 +42,7 @@ def speculate(
             live.append(r)
     yield
     tree = TreeBatch(batch)
-    if len(live) < len(rows):
+    if 0 < len(live) < len(rows):
         tree.keep(live)
     pace = Pace(speculator.costs(len(rows)))
     while live:

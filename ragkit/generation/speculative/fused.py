@@ -19,6 +19,9 @@ class Fused:
         self.drafters: tuple[Drafter, ...] = tuple(d for one in drafters for d in (one if isinstance(one, Fused) else (one,)))
         if not self.drafters:
             raise InputError("nothing is fused; give at least one drafter")
+        for one in self.drafters:
+            if not isinstance(one, Drafter):
+                raise InputError(f"{type(one).__name__} is no drafter: it needs name, lossless and begin")
         names = [d.name for d in self.drafters]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise InputError(f"two drafters are called {twice[0]!r}; what they draft would be counted together")

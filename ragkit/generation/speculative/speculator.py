@@ -6,7 +6,7 @@ Nothing here is tuned: how often the nodes of each grade are right is counted fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,13 @@ class Speculator:
     ends      tokens that end a text: they are not drafted, for nothing comes behind them
     most      nodes of a tree
     trees     False where the model reads chains alone
+    timed     what makes the `Costs` of passes over so many tokens
     """
 
-    def __init__(self, drafters: Sequence[Drafter], *, width: int, ends: frozenset[int], most: int = 64, trees: bool = True) -> None:
+    def __init__(
+        self, drafters: Sequence[Drafter], *, width: int, ends: frozenset[int], most: int = 64, trees: bool = True,
+        timed: Callable[[int], Costs] = Costs,
+    ) -> None:  # fmt: skip
         self.drafters, self.width, self.most, self.trees = tuple(drafters), width, most, trees
         self.known = np.ones(width, bool)
         self.all = np.ones(width, bool)
@@ -47,6 +51,7 @@ class Speculator:
         self.tried, self.taken = np.zeros(shape), np.zeros(shape)
         self.worth = [Worth() for _ in self.drafters]
         self._costs: dict[int, Costs] = {}
+        self._timed = timed
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -56,7 +61,7 @@ class Speculator:
 
     def costs(self, rows: int) -> Costs:
         """Of passes over so many rows."""
-        return self._costs.setdefault(rows, Costs(self.most + 1))
+        return self._costs.setdefault(rows, self._timed(self.most + 1))
 
     def begin(self, request: Request) -> Speculating:
         """What one row needs."""
