@@ -82,9 +82,14 @@ def observed(model: TransformersModel, *drafters: Any, seed: int = 0) -> np.ndar
         rows, writing = [], []
         for r in range(ROWS):
             mine = Sampling(SAMPLING.temperature, SAMPLING.top_p, seed * 10**6 + round_ * ROWS + r)
-            rows.append(
-                Row(r, max_tokens=LENGTH, ends=frozenset(), writer=Letters(), stops=StopSearch(()), guide=None, generator=mine.generator())  # type: ignore[arg-type]
-            )
+            limits: dict[str, Any] = {
+                "max_tokens": LENGTH,
+                "ends": frozenset(),
+                "writer": Letters(),
+                "stops": StopSearch(()),
+                "guide": None,
+            }
+            rows.append(Row(r, **limits, generator=mine.generator()))
             writing.append(speculator.begin(Request(PROMPT, width=V, sampling=mine)))
         batch = CausalBatch(model.net, [PROMPT] * ROWS, None, 8)
         for _ in speculate(batch, rows, SAMPLING, speculator, writing, model="tiny"):
@@ -205,7 +210,7 @@ def test_acceptance_is_one_minus_total_variation() -> None:
 
 @pytest.mark.slow
 def test_docs_1m_is_as_right_about_docs_7m_as_its_readme_says() -> None:
-    """Mean acceptance 0.55 on files that neither was trained on (the models' README: 0.551, of 51,349 positions)."""
+    """Mean acceptance 0.55 on files that neither was trained on, whole, in windows of 512 tokens (the models' README: 0.551)."""
     folder = Path(os.environ.get("RAGKIT_MODELS", "../shared/models"))
     data = Path(os.environ.get("RAGKIT_DATA", "../shared/data"))
     if not folder.is_dir() or not data.is_dir():
@@ -219,10 +224,11 @@ def test_docs_1m_is_as_right_about_docs_7m_as_its_readme_says() -> None:
     generator.manual_seed(0)
     taken: list[bool] = []
     for text in files(data)[1].values():
-        ids = target.tokens.plain(text)[:400]
-        p, q = (sampling.probabilities(CausalBatch(m.net, [ids], None, 0).start(len(ids))[0]) for m in (target, draft))
-        for i in range(8, len(ids)):
-            x = draw(q[i], generator)
-            taken.append(accept_drawn(p[i], q[i], [x], generator) == x)
-    assert len(taken) > 15_000
+        whole = target.tokens.plain(text)
+        for ids in (whole[at : at + 512] for at in range(0, len(whole), 512)):
+            p, q = (sampling.probabilities(CausalBatch(m.net, [ids], None, 0).start(len(ids))[0]) for m in (target, draft))
+            for i in range(len(ids)):
+                x = draw(q[i], generator)
+                taken.append(accept_drawn(p[i], q[i], [x], generator) == x)
+    assert len(taken) > 90_000
     assert float(np.mean(taken)) == pytest.approx(0.55, abs=0.03)

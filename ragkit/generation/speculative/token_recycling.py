@@ -84,7 +84,9 @@ class _Recycling:
         if verified.logits is not None and len(verified.tokens):
             logits = verified.logits[: len(verified.tokens)]
             top = logits.topk(min(WIDTH, logits.shape[1]), -1).indices.cpu().numpy()
-            self._table[verified.tokens[::-1], : top.shape[1]] = top[::-1]  # of equal tokens the one nearest to the root, and so always the same
+            self._table[verified.tokens[::-1], : top.shape[1]] = top[
+                ::-1
+            ]  # of equal tokens the one nearest to the root, and so always the same
 
     def passage_of(self, place: int) -> None:
         """See `ragkit.protocols.Drafting`."""
