@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, PlainValidator
 
@@ -20,11 +20,12 @@ from ragkit.generation.usage import FREE
 from ragkit.pipelines.answer_prompt import AnswerPrompt, Fitted, Fitting
 from ragkit.pipelines.attribution import MIN_SUPPORT, Attributed, Attribution, TermsOf
 from ragkit.pipelines.condense import Condensed, History, condensed, turns
+from ragkit.pipelines.drafting import sources_of, traced
 from ragkit.pipelines.extractive import NOT_FOUND, _statistics
 from ragkit.pipelines.links import Allowed, strip_links
 from ragkit.pipelines.reply import ThinkingFilter, parse, says_not_found, without_thinking
 from ragkit.pipelines.untrusted import visible_characters
-from ragkit.protocols import LanguageModel
+from ragkit.protocols import LanguageModel, SpeculatingModel
 from ragkit.run import Run
 from ragkit.spec import validated
 from ragkit.types import Answer, Query
@@ -53,7 +54,7 @@ class LLMReader:
     An answer's confidence is the share of its sentences that are supported. Its trace has: model, usage, prompt_tokens, passages
     (shown), finish, invalid_citations, unsupported, attributed and reattributed sentences, dropped_citations, removed_links, and
     where it was not found the reason and the model's reply; budget, max_tokens, turns_left_out, neutralised, encoded_runs
-    and leaked_marks only where there is something to tell.
+    and leaked_marks only where there is something to tell; speculation where the model speculates (`ragkit.llm(…, speculate=)`).
     """
 
     model: str | LanguageModel
@@ -76,7 +77,7 @@ class LLMReader:
         model = llm(self.model)
         asked = self._asked(run, model)
         put = [a for a in asked if a.fitted is not None]
-        replies = iter(self._generated(model, put))
+        replies = iter(self._generated(model, put, run))
         return [self._answer(a, next(replies)) if a.fitted is not None else _not_found(a, model) for a in asked]
 
     def stream(self, run: Run) -> Iterator[Token | Done]:
@@ -94,7 +95,7 @@ class LLMReader:
             yield Done(_not_found(asked, model))
             return
         shown = ThinkingFilter()
-        stream, first = self._opened(model, asked)
+        stream, first = self._opened(model, asked, run)
         try:
             if text := shown.feed(first):
                 yield Token(text)
@@ -133,12 +134,12 @@ class LLMReader:
             return _Asked(question, query.text, reason=NO_ROOM)
         return _Asked(question, query.text, fitting, fitted, terms_of)
 
-    def _generated(self, model: LanguageModel, asked: Sequence[_Asked]) -> list[Completion]:
+    def _generated(self, model: LanguageModel, asked: Sequence[_Asked], run: Run) -> list[Completion]:
         """Replies in order. Where a batch is refused, its halves are asked apart, so that only those beside what is too long are lost."""
         if not asked:
             return []
         try:
-            return self._call(model, asked)
+            return self._call(model, asked, run)
         except ContextOverflow as exc:  # a server's tokens are estimated, and what it reads may not be known before
             for one in asked:
                 if len(asked) == 1:
@@ -146,20 +147,26 @@ class LLMReader:
                 while one.prompt.tokens > exc.limit > 0:
                     one.shrink()
             half = (len(asked) + 1) // 2
-            return [*self._generated(model, asked[:half]), *self._generated(model, asked[half:])]
+            return [*self._generated(model, asked[:half], run), *self._generated(model, asked[half:], run)]
 
-    def _call(self, model: LanguageModel, asked: Sequence[_Asked]) -> list[Completion]:
+    def _call(self, model: LanguageModel, asked: Sequence[_Asked], run: Run) -> list[Completion]:
         fitted = [a.prompt for a in asked]
         longest = min(f.max_tokens for f in fitted)
-        return model.generate([f.messages for f in fitted], max_tokens=longest, temperature=self.temperature)
+        how: dict[str, Any] = {"max_tokens": longest, "temperature": self.temperature}
+        if "speculation" in model.features:
+            how["sources"] = [sources_of(cast(SpeculatingModel, model), f.context.blocks, run) for f in fitted]
+        return model.generate([f.messages for f in fitted], **how)
 
-    def _opened(self, model: LanguageModel, asked: _Asked) -> tuple[Stream, str]:
+    def _opened(self, model: LanguageModel, asked: _Asked, run: Run) -> tuple[Stream, str]:
         """The stream and its first piece, "" where there is none."""
         while True:
             fitted = asked.prompt
             stream: Stream | None = None
             try:
-                stream = model.stream(fitted.messages, max_tokens=fitted.max_tokens, temperature=self.temperature)
+                how: dict[str, Any] = {"max_tokens": fitted.max_tokens, "temperature": self.temperature}
+                if "speculation" in model.features:
+                    how["sources"] = sources_of(cast(SpeculatingModel, model), fitted.context.blocks, run)
+                stream = model.stream(fitted.messages, **how)
                 return stream, next(stream, "")
             except ContextOverflow:
                 if stream is not None:
@@ -182,6 +189,8 @@ class LLMReader:
             **fitted.notes,
             **({"leaked_marks": leaked} if leaked else {}),
         }
+        if completion.speculation is not None:
+            trace["speculation"] = traced(completion.speculation, fitted.context.blocks)
         said, removed = _attributed(text, asked, self.min_support)
         trace |= {
             "invalid_citations": said.invalid,

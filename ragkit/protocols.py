@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragkit.collection.segment import SegmentColumns
     from ragkit.generation.constraints import Constraint
     from ragkit.generation.speculative.draft import Budget, Continuations, Draft, Request, Verified
-    from ragkit.generation.types import Completion, Prompt, Scored, Stream
+    from ragkit.generation.types import Completion, Prompt, Scored, Sources, Stream
     from ragkit.loaders import LoadOptions
     from ragkit.progress import Progress
     from ragkit.run import Run
@@ -291,6 +291,33 @@ class Drafting(Protocol):
 
     def passage_of(self, place: int) -> tuple[int, int] | None:
         """(passage of the request, token in it) that a place of a draft stands for; None where it is in none."""
+        ...
+
+
+@runtime_checkable
+class SpeculatingModel(LanguageModel, Protocol):
+    """A language model with the feature "speculation": told what its texts may quote, it writes the same ones faster.
+
+    tokenizer  fingerprint of its tokenizer; an index of tokens with the same one can be drafted from
+    """
+
+    tokenizer: str
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        constraint: Constraint | Sequence[Constraint] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        logprobs: bool = False,
+        sources: Sequence[Sources] | None = None,
+    ) -> list[Completion]:
+        """See `LanguageModel.generate`; sources: of each prompt."""
         ...
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.errors import InputError
+from ragkit.generation.speculative.draft import Continuations
 from ragkit.indexes.ngram.grams import GramScorer
 from ragkit.indexes.ngram.ranking import Ranking
 from ragkit.indexes.ngram.token_part import TokenPart
-from ragkit.indexes.ngram.tokens import SEPARATOR
+from ragkit.indexes.ngram.tokens import SEPARATOR, TokenSuffixes
 from ragkit.protocols import Bitmap
 from ragkit.types import Query
 
@@ -59,6 +61,26 @@ class TokenNGramSearcher:
         """The state with one more token."""
         rows = (part.index.extend(low, high, state.depth, token) for part, (low, high) in zip(self.parts, state.rows, strict=True))
         return State(state.depth + 1, tuple(rows))
+
+    def continuations(self, context: Sequence[int], *, most: int, length: int) -> Continuations:
+        """What stands behind the longest end of a context that occurs, see `ragkit.protocols.ContinuationIndex`; deleted documents count.
+
+        raises  InputError for an FM-index, which is too slow to write by
+        """
+        found = [self._suffixes(part).continuations(context, most=most, length=length) for part in self.parts]
+        matched = max((f.matched for f in found), default=0)
+        longest = [f for f in found if f.matched == matched]
+        if len(longest) == 1:
+            return longest[0]
+        rows = np.concatenate([np.zeros((0, length), np.int32), *(f.tokens for f in longest)])
+        places = np.concatenate([np.zeros(0, np.int64), *(f.places for f in longest)])
+        order = np.lexsort(rows.T[::-1])[:: max(1, len(rows) // most)]
+        return Continuations(matched, rows[order], places[order])
+
+    def _suffixes(self, part: TokenPart) -> TokenSuffixes:
+        if not isinstance(part.index, TokenSuffixes):
+            raise InputError('drafts need TokenNGram(structure="suffix-array"): an FM-index finds what follows too slowly')
+        return part.index
 
     def search(
         self, queries: Sequence[Query], *, k: int, allow: Sequence[Bitmap | None]

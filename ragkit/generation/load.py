@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from threading import Lock, RLock
@@ -40,7 +41,7 @@ def llm(model: str | LanguageModel, **settings: Any) -> LanguageModel:
         if settings:
             raise InputError(f"{type(model).__name__} is loaded already; give settings {sorted(settings)} where it is made")
         return model
-    key = (model, _digest(sorted(settings.items())))
+    key = (model, _digest(sorted((name, _told(value)) for name, value in settings.items())))
     with _lock:
         lock = _locks.setdefault(key, RLock())
     with lock:
@@ -80,6 +81,14 @@ def _state(model: str) -> str:
         return _digest(sorted((name, value) for name, value in os.environ.items() if name.startswith("OPENAI_")))
     files = ((path, path.stat()) for path in sorted(Path(model).resolve().rglob("*")) if path.is_file()) if Path(model).is_dir() else ()
     return _digest([(str(path), found.st_size, found.st_mtime_ns) for path, found in files])
+
+
+def _told(value: Any) -> str:
+    """A setting as part of a key; an object, which its model keeps, stands for itself alone."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except TypeError:
+        return f"{type(value).__name__} {id(value)}"
 
 
 def _digest(values: list[Any]) -> str:

@@ -29,11 +29,13 @@ from ragkit.generation.speculative.rest import REST  # isort: skip
 from ragkit.generation.speculative.speculator import Speculator  # isort: skip
 from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter  # isort: skip
 from ragkit.generation.speculative.token_recycling import TokenRecycling, static_tree  # isort: skip
+from ragkit.generation.speculative.tri_gram import TriGramDrafter  # isort: skip
 from ragkit.generation.types import Sources  # isort: skip
 
 __all__ = ["one_thread"]
 
 SHAPES = {"llama": llama, "qwen2": qwen2}
+DRAFTERS = ("suffix automaton", "REST", "token recycling", "infinity-gram", "tri-grams", "draft model", "RASD", "fused")
 WORDS = " ".join(CORPUS).split()
 
 
@@ -70,10 +72,11 @@ def drafters_for(model: TransformersModel, shape: str) -> dict[str, Any]:
         "REST": REST(corpus),
         "token recycling": TokenRecycling(),
         "infinity-gram": InfinityGramDrafter(InfinityGram(corpus), shortest=2, share=0.2),
+        "tri-grams": TriGramDrafter([corpus.tokens[1:-1]], slots=1 << 10),
         "draft model": small,
         "RASD": RASD(small, SuffixAutomatonDrafter(), k=50),
     }
-    return {**each, "fused": Fused(SuffixAutomatonDrafter(), REST(corpus), TokenRecycling(), small)}
+    return {**each, "fused": Fused(SuffixAutomatonDrafter(), REST(corpus), TokenRecycling(), TriGramDrafter(slots=1 << 10), small)}
 
 
 def same_texts(plain: TransformersModel, drafted: TransformersModel, asked: Sequence[str], **how: Any) -> int:
@@ -136,7 +139,9 @@ def tokens_of(model: TransformersModel, prompt: str, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["suffix automaton", "REST", "token recycling", "infinity-gram", "draft model", "RASD", "fused"])
+@pytest.mark.parametrize(
+    "name", ["suffix automaton", "REST", "token recycling", "infinity-gram", "tri-grams", "draft model", "RASD", "fused"]
+)
 def test_drafters_change_no_text(shape: str, name: str) -> None:
     plain = model_of(shape)
     drafted = speculating(plain, drafters_for(plain, shape)[name])

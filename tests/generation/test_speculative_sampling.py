@@ -33,6 +33,7 @@ from ragkit.generation.speculative.rest import REST  # isort: skip
 from ragkit.generation.speculative.speculator import Speculator  # isort: skip
 from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter  # isort: skip
 from ragkit.generation.speculative.token_recycling import TokenRecycling  # isort: skip
+from ragkit.generation.speculative.tri_gram import TriGramDrafter  # isort: skip
 from ragkit.generation.stops import StopSearch  # isort: skip
 
 __all__ = ["one_thread"]
@@ -161,6 +162,7 @@ def drafters() -> dict[str, Callable[[], Any]]:
         "REST": lambda: REST(corpus),
         "token recycling": TokenRecycling,
         "infinity-gram": lambda: InfinityGramDrafter(InfinityGram(corpus), shortest=2, share=0.2),
+        "tri-grams": lambda: TriGramDrafter([[4, 2, 4, 2, 3, 3, 1, 0, 4, 2, 5]], slots=64),
         "draft model, guessed": lambda: DraftModel(other, depth=2, branches=2),
         "draft model, drawn": lambda: DraftModel(other, depth=2, drawn=True),
         "pair of siblings, drawn": lambda: DrawnPair(LAW),

@@ -17,6 +17,7 @@ from ragkit.generation.local.candidates import candidate_tokens
 from ragkit.generation.local.constrained import ConstraintGuide, Pieces
 from ragkit.generation.local.decoding import Batch, Guide, Row, decode, token_logprobs
 from ragkit.generation.local.detokenise import Detokeniser
+from ragkit.generation.local.files import tokenizer_fingerprint
 from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling, check_numbers
 from ragkit.generation.local.schema import SchemaGuides
@@ -89,6 +90,7 @@ class LocalModel:
         template = tokens.chat_template  # another one makes other prompts of the same messages
         self.fingerprint = fingerprint if template is None else combined(fingerprint, chat_template=template)
         self.tokens, self.batch_tokens, self.ends = tokens, batch_tokens, ends
+        self.tokenizer = tokenizer_fingerprint(tokens.tokenizer)
         self._pieces = Pieces(tokens, goes_on=self._goes_on)
         self._schemas = SchemaGuides(tokens.tokenizer, ends, width)
 

@@ -167,7 +167,7 @@ class TransformersModel(LocalModel):
             return super()._writing(sequences, sources, sampling)
         from ragkit.generation.speculative.writing import SpeculativeWriting
 
-        return SpeculativeWriting(self._speculator, self.tokens, name=self.name, sequences=sequences, sources=sources, sampling=sampling)
+        return SpeculativeWriting(self._speculator, self, sequences, sources, sampling)
 
     def _before(self, sequence: Sequence[int]) -> Sequence[int]:
         return sequence

@@ -59,12 +59,12 @@ class Worth:
     def __init__(self) -> None:
         self._seconds = 0.0
         self._sums = [0.0] * 5
-        self._asked, self._waited = 0, 0
+        self._asked, self._waited, self._gap = 0, 0, 1
 
     def asks(self) -> bool:
         """Whether the next step asks it."""
         if self._asked < _TRIED or self._pays() or self._waited >= _SILENT - 1:
-            self._waited = 0
+            self._gap, self._waited = self._waited + 1, 0
             return True
         self._waited += 1
         return False
@@ -81,7 +81,8 @@ class Worth:
     def judge(self, tokens: float, seconds: float, without: float, seconds_without: float) -> None:
         """Note of a step the tokens expected and the seconds of its pass, with its drafts and without them."""
         new = (tokens, seconds, self._seconds, without, seconds_without)
-        self._sums = [_FADES * old + more for old, more in zip(self._sums, new, strict=True)]
+        fades = _FADES**self._gap  # by steps, not by asking: what is seldom asked would keep its bad name for ever
+        self._sums = [fades * old + more for old, more in zip(self._sums, new, strict=True)]
 
     def _pays(self) -> bool:
         tokens, seconds, own, without, seconds_without = self._sums

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragkit.generation.local.causal import CausalBatch
 from ragkit.generation.local.decoding import Row, decode
-from ragkit.generation.local.files import tokenizer_fingerprint
-from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.speculative.decoding import speculate
 from ragkit.generation.speculative.draft import Request
 from ragkit.generation.speculative.report import AcceptedRun, Speculation
 from ragkit.generation.speculative.speculator import Speculating, Speculator
 from ragkit.generation.types import Sources
+
+if TYPE_CHECKING:
+    from ragkit.generation.local.model import LocalModel
 
 SIDE_BY_SIDE = "several prompts at once are written without drafts: this model reads trees of tokens only a prompt at a time"
 _BROKEN = "�"
@@ -37,16 +38,14 @@ class SpeculativeWriting:
     """Writes the rows of one call; see `ragkit.generation.local.model.Writing`."""
 
     def __init__(
-        self, speculator: Speculator, tokens: PromptTokens, *, name: str, sequences: Sequence[Sequence[int]], sources: Sequence[Sources],
-        sampling: Sampling,
-    ) -> None:  # fmt: skip
-        self._speculator, self._tokens, self._name, self._sampling = speculator, tokens, name, sampling
+        self, speculator: Speculator, model: LocalModel, sequences: Sequence[Sequence[int]], sources: Sequence[Sources], sampling: Sampling
+    ) -> None:
+        self._speculator, self._tokens, self._name, self._sampling = speculator, model.tokens, model.name, sampling
         self._sources, self._rows = sources, dict[int, Row]()
         self._texts: list[_Text] = []
-        fingerprint = tokenizer_fingerprint(tokens.tokenizer)
         for sequence, given in zip(sequences, sources, strict=True):
-            passages = [tokens.continuing(p) for p in given.passages]
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, fingerprint)
+            passages = [model.tokens.continuing(p) for p in given.passages]
+            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer)
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
