@@ -130,6 +130,24 @@ class CausalBatch:
         self._next = self._next + 1
         return logits[:, 0]
 
+    def read(self, tokens: Sequence[int]) -> Any:
+        """Write several tokens to the only row; logits float32 (1, V) of what follows."""
+        torch = self._torch
+        self._size += len(tokens)
+        self.passes += 1
+        ids = torch.tensor([list(tokens)], device=self._net.device)
+        positions = self._next + torch.arange(len(tokens), device=self._net.device)
+        logits = self._net.forward(ids, self._cache, None, positions, 1)
+        self._next = self._next + len(tokens)
+        return logits[:, 0]
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first tokens of the only row; what is left is as it was. Only where `CausalNet.reusable`."""
+        for layer in self._cache.layers:
+            layer.crop(length - self._size)
+        self._next = self._next + (length - self._size)
+        self._size = length
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""
         chosen = self._torch.tensor(rows, device=self._net.device)
