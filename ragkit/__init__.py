@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ragkit.pipelines.feedback import RerankFeedback
     from ragkit.pipelines.fusion import interpolate, pool, rrf
     from ragkit.pipelines.hybrid import hybrid
+    from ragkit.pipelines.iterative import IterativeRAG
     from ragkit.pipelines.phrases import Phrases
     from ragkit.pipelines.reorder import MMR, MinScore, PerDocument, Recency, TitleWeight
     from ragkit.pipelines.tuning import tune
@@ -78,6 +79,7 @@ _LAZY = {
     "Hit": "ragkit.hits:Hit",
     "Hits": "ragkit.hits:Hits",
     "Identity": "ragkit.stage:Identity",
+    "IterativeRAG": "ragkit.pipelines.iterative:IterativeRAG",
     "LLMReader": "ragkit.pipelines.answering:LLMReader",
     "Listwise": "ragkit.rerankers:Listwise",
     "MMR": "ragkit.pipelines.reorder:MMR",
@@ -149,6 +151,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Identity",
+    "IterativeRAG",
     "LLMReader",
     "Listwise",
     "MMR",

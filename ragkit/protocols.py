@@ -91,6 +91,24 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
+class RowScorer(Searcher, Protocol):
+    """A searcher that can tell what single rows are worth to a query: what a local cache of passages needs.
+
+    same_bits  whether `score_rows` gives the scores of `search` bit for bit; else they agree to rounding (1e-6 relative)
+    """
+
+    same_bits: bool
+
+    def resolve(self, query: Query) -> Query:
+        """The query with what it is searched by, its vector or its terms, so that nothing is encoded or analyzed twice."""
+        ...
+
+    def score_rows(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 (n,): the score of each row, always the same for a query and a row; -inf where a search would not return it."""
+        ...
+
+
+@runtime_checkable
 class TermStatistics(Protocol):
     """What a lexical index knows of words: how texts become terms, and how many live rows hold one."""
 

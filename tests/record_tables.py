@@ -240,7 +240,21 @@ def ngram() -> str:
     return f"{aligned(rows)}\n{aligned(rest)}"
 
 
+def speculate() -> str:
+    """Every drafter alone and together, and transformers itself."""
+    found = record("speculate")
+    q = found["quality"]
+    if not q:
+        return "not measured\n"
+    rows = [("docs-7m goes on from passages and a beginning", "tokens a pass", "times as fast as a token a pass")]
+    for name, times in q["times as fast as plain"].items():
+        rows.append((name, f"{q['tokens per pass'].get(name, 1.0):.2f}", f"{times:.2f}"))
+    worst = [("where nothing can be copied, auto", "", f"{found['ratios']['worst_case_vs_plain']:.2f}")]
+    return aligned([*rows, *worst])
+
+
 TABLES = {
+    ("speculative-decoding.md", "Measured"): speculate,
     ("ngram.md", "Measured: strings"): ngram,
     ("ngram.md", "Measured: next tokens"): infinity_gram,
     ("ngram.md", "Measured: quotes"): quotes,

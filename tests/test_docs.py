@@ -146,7 +146,14 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_not_run_is_known_and_imports_what_there_is() -> None:
     """Blocks that need a model from a hub, a server or a long training: they compile, and what they import exists."""
     left = [(p.name, b) for p in READ for b in blocks(p) if not b.run]
-    assert [name for name, _ in left] == ["language-models.md", "ngram.md", "reranking.md", *["training-rerankers.md"] * 2]
+    assert [name for name, _ in left] == [
+        "iterative.md",
+        "language-models.md",
+        "ngram.md",
+        "reranking.md",
+        "speculative-decoding.md",
+        *["training-rerankers.md"] * 2,
+    ]
     for _, block in left:
         tree = ast.parse(block.code)
         imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ragkit.indexes.bm25.impacts import Impacts
 from ragkit.indexes.bm25.postings import Postings
 from ragkit.indexes.bm25.weights import DELTAS, KINDS, at_zero, idf
 from ragkit.indexes.kernels.postings import count_live
+from ragkit.indexes.kernels.rows import score_rows
 from ragkit.indexes.kernels.search import search_part
 from ragkit.indexes.kernels.topk import sort_heaps
 from ragkit.protocols import Bitmap
@@ -61,10 +63,26 @@ class _KnownTerms(dict[str, int]):
             return self[term]
 
 
+class _Terms(NamedTuple):
+    """The terms of Q questions, Z in all, as the kernels take them.
+
+    starts     int64 (Q+1,)      question q owns starts[q]:starts[q+1] of what has Z entries
+    weights    float64 (Z,)      idf times the weight in the question
+    constants  float64 (Q,)      added to every score
+    lists      int64 (parts, Z)  each term's list in each part, -1 where it has none
+    """
+
+    starts: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    constants: NDArray[np.float64]
+    lists: NDArray[np.int64]
+
+
 class BM25Searcher:
     """An open BM25 index; safe to share between threads."""
 
     exact = True
+    same_bits = False  # a search may add up a row's terms in another order
 
     def __init__(self, spec: BM25, parts: Sequence[tuple[Postings, Bitmap | None]], segments: Sequence[Sequence[int]] = ()) -> None:
         """parts: postings, and which of their rows are alive; segments: how many rows each segment of a part has, if any has several."""
@@ -139,16 +157,31 @@ class BM25Searcher:
         rows = np.concatenate([np.zeros(0, np.int64), *(f[1] for f in found)])
         return indptr, rows, np.concatenate([np.zeros(0, np.float32), *(f[2] for f in found)])
 
+    def resolve(self, query: Query) -> Query:
+        """See `ragkit.protocols.RowScorer`: the query with its terms."""
+        return replace(query, terms=self.terms_of(query))
+
+    def score_rows(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See `ragkit.protocols.RowScorer`. cost: O(n log df) a term"""
+        _, weights, constants, lists = self._terms([query])
+        parts = np.searchsorted(self._bases, rows, side="right") - 1
+        out = np.empty(len(rows), np.float32)
+        for n in np.unique(parts).tolist():
+            at, postings = np.flatnonzero(parts == n), self._parts[n][0]
+            values = self._impacts[n].prepare(lists[n][lists[n] >= 0]).values
+            scores = np.empty(len(at), np.float32)
+            wanted = rows[at] - self._bases[n]
+            score_rows(lists[n], weights, float(constants[0]), postings.indptr, postings.rows, values, wanted, scores)
+            out[at] = scores
+        return out
+
     def _place(self, term: str) -> int:
         """Place of a term in the tables, which it gets if a live row holds it."""
         if (df := self.df(term)) == 0:
             return 0
         return self._known.learn(term, self._idf(df), [postings.terms.find(term) for postings, _ in self._parts])
 
-    def _search_some(
-        self, queries: Sequence[Query], k: int, allow: Sequence[Bitmap | None]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """(hits of each query, rows, scores)."""
+    def _terms(self, queries: Sequence[Query]) -> _Terms:
         terms = [self.terms_of(query) for query in queries]
         starts = np.zeros(len(queries) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, terms), np.int64, len(queries)), out=starts[1:])
@@ -163,10 +196,17 @@ class BM25Searcher:
         if at_zero_is := at_zero(self.spec.method, self.spec.k1, self._delta):
             owner = np.repeat(np.arange(len(queries)), np.diff(starts))
             constants = np.bincount(owner, weights=weights, minlength=len(queries)).astype(np.float64) * at_zero_is
+        return _Terms(starts, weights, constants, lists.take(known, axis=1))
+
+    def _search_some(
+        self, queries: Sequence[Query], k: int, allow: Sequence[Bitmap | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """(hits of each query, rows, scores)."""
+        starts, weights, constants, lists = self._terms(queries)
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         sizes = np.zeros(len(queries), np.int64)
         for n, (postings, _) in enumerate(self._parts):
-            numbers = lists[n][known]
+            numbers = lists[n]
             impacts = self._impacts[n]
             derived, mask = impacts.prepare(numbers[numbers >= 0]), allow[n]
             search_part(

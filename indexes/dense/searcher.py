@@ -7,7 +7,7 @@ rows are scanned exactly. Hits are in the law of order, and an exact part is exa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class VectorPart:
 class DenseSearcher:
     """An open dense index; safe to share between threads."""
 
+    same_bits = True
+
     def __init__(self, spec: Dense, parts: Sequence[VectorPart]) -> None:
         self.spec, self._parts = spec, list(parts)
         self.exact = all(p.index is None for p in self._parts)
@@ -60,6 +62,25 @@ class DenseSearcher:
         else:
             indptr = np.concatenate(([0], np.cumsum(np.where(asked, rows.shape[1], 0)))).astype(np.int64)
         return indptr, rows.reshape(-1), scores.reshape(-1)
+
+    def resolve(self, query: Query) -> Query:
+        """See `ragkit.protocols.RowScorer`: the query with its vector, encoded by itself."""
+        if self._name in query.vectors or not query.text.strip():
+            return query
+        return replace(query, vectors={**query.vectors, self._name: self._encoded(self._name, [query])[0]})
+
+    def score_rows(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See `ragkit.protocols.RowScorer`. cost: O(n D)"""
+        vectors, _, n_asked = self.encode([query])
+        out = np.full(len(rows), -np.inf, np.float32)
+        if n_asked:
+            parts = np.searchsorted(self._bases, rows, side="right") - 1
+            for n in np.unique(parts).tolist():
+                at = np.flatnonzero(parts == n)
+                scores = np.empty((1, len(at)), np.float32)
+                dot_rows(vectors, self._parts[n].vectors, (rows[at] - self._bases[n])[None], scores)
+                out[at] = scores[0]
+        return out
 
     def encode(self, queries: Sequence[Query]) -> tuple[NDArray[np.float32], Bitmap, int]:
         """(vectors (Q, dim), which are to be searched, how many); a query's own vectors, where a stage has set them, are used."""

@@ -282,3 +282,22 @@ def test_diverse_hits_by_vectors(tmp_path: Path) -> None:
     lexical = Collection.create(tmp_path / "b", indexes=[BM25()])
     with pytest.raises(InputError, match="the index 'bm25' holds no vectors"):
         lexical.version.vectors("bm25", np.zeros(1, np.int64))
+
+
+@given(
+    n=st.integers(1, 26), rows=st.integers(1, 300), k=st.integers(1, 40), dim=st.sampled_from([3, 16, 33]), seed=st.integers(0, 99),
+    share=st.sampled_from([None, 0.03, 0.5]),
+)  # fmt: skip
+def test_several_queries_find_what_each_finds_alone(n: int, rows: int, k: int, dim: int, seed: int, share: float | None) -> None:
+    """Also ties: vectors of small whole numbers, many of which are equal."""
+    generator = np.random.default_rng(seed)
+    vectors = generator.integers(-2, 3, size=(rows, dim)).astype(np.float32)
+    queries = generator.integers(-2, 3, size=(n, dim)).astype(np.float32) + np.float32(0.1)
+    allow = None if share is None else generator.random(rows) < share
+    k = min(k, rows if allow is None else int(allow.sum()))
+    if k:
+        scores, found = scan(queries, vectors, k, allow)
+        for q in range(n):
+            alone = scan(queries[q : q + 1], vectors, k, allow)
+            np.testing.assert_array_equal(found[q], alone[1][0])
+            np.testing.assert_array_equal(scores[q], alone[0][0])

@@ -145,6 +145,24 @@ class CausalBatch:
         self.next = self.next + 1
         return logits[:, 0]
 
+    def read(self, tokens: Sequence[int]) -> Any:
+        """Write several tokens to the only row; logits float32 (1, V) of what follows."""
+        torch = self._torch
+        self.size += len(tokens)
+        self.passes += 1
+        ids = torch.tensor([list(tokens)], device=self.net.device)
+        positions = self.next + torch.arange(len(tokens), device=self.net.device)
+        logits = self.net.forward(ids, self.cache, None, positions, 1)
+        self.next = self.next + len(tokens)
+        return logits[:, 0]
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first tokens of the only row; what is left is as it was. Only where `CausalNet.reusable`."""
+        for layer in self.cache.layers:
+            layer.crop(length - self.size)
+        self.next = self.next + (length - self.size)
+        self.size = length
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""
         chosen = self._torch.tensor(rows, device=self.net.device)

@@ -1,0 +1,100 @@
+"""The reader brings what it has found to a model that speculates: the same answer, and where its words stand in the documents."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragkit import BM25, Collection, Document, LLMReader, TokenNGram
+from ragkit.errors import InputError
+from ragkit.pipelines.answer_prompt import AnswerPrompt
+from tests.generation.drafters import Free
+from tests.generation.tiny_models import CORPUS, one_thread
+
+from ragkit.generation.local.transformers_model import TransformersModel, load_transformers  # isort: skip
+from ragkit.generation.speculative.drafters import REST, Fused, SuffixAutomatonDrafter  # isort: skip
+from ragkit.generation.speculative.speculator import Speculator  # isort: skip
+
+__all__ = ["one_thread"]
+
+PROMPT = AnswerPrompt(system="", user="{context} {question} {not_found}")
+
+
+def models() -> tuple[TransformersModel, TransformersModel, Path]:
+    """(a model, the same with drafts, all of which are verified, its tokenizer's folder)."""
+    folder = Path(os.environ.get("RAGKIT_MODELS", "../shared/models"))
+    if not folder.is_dir():
+        pytest.skip(f"no real models at {folder} (RAGKIT_MODELS)")
+    plain = load_transformers(str(folder / "docs-7m"), dtype="float32")
+    assert isinstance(plain, TransformersModel)
+    drafted = TransformersModel(plain.net.model, plain.tokens.tokenizer, name="drafted", speculate="corpus")
+    chosen = tuple(Fused(SuffixAutomatonDrafter(), REST()))
+    drafted._speculator = Speculator(chosen, width=plain.net.width, ends=plain.ends, timed=Free)
+    return plain, drafted, folder / "docs-7m"
+
+
+def collection(tmp_path: Path, tokenizer: Path, structure: str = "suffix-array") -> Collection:
+    made = Collection.create(tmp_path / f"c-{structure}", indexes=[BM25(), TokenNGram(str(tokenizer), structure=structure)])  # type: ignore[arg-type]
+    for n, text in enumerate(CORPUS[:6]):  # a segment each
+        made.add([Document(f"# {n}\n\n{text}", id=f"{n}.md")])
+    return made
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_answers_are_the_same_and_say_where_their_words_stand(tmp_path: Path, streamed: bool) -> None:
+    plain, drafted, tokenizer = models()
+    made = collection(tmp_path, tokenizer)
+    named = accepted = 0
+    for question in ("How often is the gasket replaced?", "Which passage answers best?", "what is true or false"):
+        answers = []
+        for model in (plain, drafted):
+            reader = LLMReader(model, max_tokens=100, prompt=PROMPT, budget=60)
+            if streamed:
+                answers.append(list(made.stream(question, reader=reader, using="bm25"))[-1].answer)
+            else:
+                answers.append(made.ask(question, reader=reader, using="bm25"))
+        assert "speculation" not in answers[0].trace
+        report = answers[1].trace["speculation"]
+        assert report["tokens"] == answers[1].trace["usage"]["generated_tokens"]
+        accepted += sum(report["accepted"].values())
+        for run in report["runs"]:
+            if "document" in run:
+                assert made.get(run["document"]).text[run["from"] : run["to"]] == run["text"]
+                named += 1
+    assert accepted > 30
+    assert named > 2
+
+
+def test_a_collection_of_several_segments_is_one_corpus(tmp_path: Path) -> None:
+    plain, _, tokenizer = models()
+    made = collection(tmp_path, tokenizer)
+    searcher = made.version.searcher("token_ngram")
+    cut = [plain.tokens.plain(f"# {n}\n\n{text}") for n, text in enumerate(CORPUS[:6])]
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        d = int(rng.integers(6))
+        at = int(rng.integers(1, len(cut[d]) - 1))
+        context = cut[d][max(0, at - int(rng.integers(1, 6))) : at]
+        found = searcher.continuations(context, most=64, length=4)  # type: ignore[attr-defined]
+        wanted = sorted(
+            (document[i : i + 4] + [-1] * 4)[:4]
+            for document in cut
+            for i in range(len(context), len(document) + 1)
+            if document[i - len(context) : i] == context
+        )
+        assert found.matched == len(context)
+        assert sorted(found.tokens.tolist()) == wanted
+    assert searcher.continuations([8000], most=4, length=4).matched == 0  # type: ignore[attr-defined]
+
+
+def test_an_fm_index_is_too_slow_to_draft_from(tmp_path: Path) -> None:
+    plain, drafted, tokenizer = models()
+    made = collection(tmp_path, tokenizer, "fm")
+    with pytest.raises(InputError, match="drafts need TokenNGram"):
+        made.version.searcher("token_ngram").continuations([5], most=4, length=4)  # type: ignore[attr-defined]
+    answer = made.ask("How often is the gasket replaced?", reader=LLMReader(drafted, max_tokens=20, prompt=PROMPT, budget=60), using="bm25")
+    assert answer.trace["speculation"]["accepted"]["corpus"] == 0
+    assert plain.tokenizer == drafted.tokenizer
