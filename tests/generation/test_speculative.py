@@ -30,6 +30,7 @@ from ragkit.generation.speculative.speculator import Speculator  # isort: skip
 from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter  # isort: skip
 from ragkit.generation.speculative.token_recycling import TokenRecycling, static_tree  # isort: skip
 from ragkit.generation.speculative.tri_gram import TriGramDrafter  # isort: skip
+from ragkit.generation.speculative.vocab_trim import frequent_tokens  # isort: skip
 from ragkit.generation.types import Sources  # isort: skip
 
 __all__ = ["one_thread"]
@@ -318,6 +319,25 @@ def test_bad_input_is_named() -> None:
     ):
         with pytest.raises(InputError, match=why):
             Draft.of(*bad)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_trimmed_head_drafts_the_same_tokens_or_none(shape: str) -> None:
+    model = model_of(shape, seed=9)
+    ids = model.encode("The pump has two gaskets")
+    whole = DraftModel(model, depth=4).begin(Request(ids, width=model.net.width))
+    everything = DraftModel(model, depth=4, vocabulary=tuple(range(model.net.width))).begin(Request(ids, width=model.net.width))
+    assert everything.propose(budget()).tokens.tolist() == whole.propose(budget()).tokens.tolist()
+    few = frequent_tokens([model.tokens.plain(t) for t in CORPUS], 40, always=model.ends)
+    draft = DraftModel(model, depth=4, vocabulary=few).begin(Request(ids, width=model.net.width)).propose(budget())
+    assert len(draft) >= 4
+    assert set(draft.tokens.tolist()) <= set(few)
+    plain = model_of(shape)
+    same_texts(plain, speculating(plain, DraftModel(model, depth=4, vocabulary=few)), prompts(4, 61), max_tokens=24)
+    with pytest.raises(InputError, match="the tokens to keep must be from 0"):
+        DraftModel(model, vocabulary=(5, 10_000)).begin(Request(ids))
+    with pytest.raises(InputError, match="at least one token must be kept"):
+        frequent_tokens([[1]], 0)
 
 
 def test_large_vocabularies_are_drafted_from() -> None:

@@ -165,6 +165,7 @@ def drafters() -> dict[str, Callable[[], Any]]:
         "tri-grams": lambda: TriGramDrafter([[4, 2, 4, 2, 3, 3, 1, 0, 4, 2, 5]], slots=64),
         "draft model, guessed": lambda: DraftModel(other, depth=2, branches=2),
         "draft model, drawn": lambda: DraftModel(other, depth=2, drawn=True),
+        "trimmed draft model, drawn": lambda: DraftModel(other, depth=2, drawn=True, vocabulary=(0, 2, 3)),
         "pair of siblings, drawn": lambda: DrawnPair(LAW),
         "RASD": lambda: RASD(DraftModel(other, depth=2), SuffixAutomatonDrafter(), k=3),
         "random trees": lambda: Scattered({}, 0, width=V, chain=False),

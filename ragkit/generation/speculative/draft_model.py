@@ -7,7 +7,7 @@ Model Decoding with Speculative Sampling, 2023.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from ragkit.errors import InputError
 from ragkit.generation.load import llm
-from ragkit.generation.local.causal import CausalBatch
+from ragkit.generation.local.causal import CausalBatch, CausalNet
 from ragkit.generation.local.files import tokenizer_fingerprint
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.generation.local.trees import TreeBatch
 from ragkit.generation.speculative.acceptance import draw
 from ragkit.generation.speculative.draft import EMPTY, Budget, Draft, Request, Verified
+from ragkit.generation.speculative.vocab_trim import trimmed
 
 _GRADES = 16
 _FIRST_GUESS = 0.5
@@ -37,12 +38,17 @@ class DraftModel:
     branches  most probable tokens that are drafted at each place; the best of them goes on
     drawn     at a temperature above 0, draw the tokens as the model itself would, and take them by the ratio of both models'
               probabilities: more are right then than of the most probable ones
+    vocabulary  tokens that are drafted at all: its head is cut down to them, see `vocab_trim.frequent_tokens`; None: all
     """
 
     model: str | TransformersModel
     depth: int = 8
     branches: int = 2
     drawn: bool = False
+    vocabulary: tuple[int, ...] | None = None
+    _trimmed: dict[TransformersModel, tuple[CausalNet, NDArray[np.int64]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     name: ClassVar[str] = "draft model"
     lossless: ClassVar[bool] = True
 
@@ -56,6 +62,14 @@ class DraftModel:
         if not isinstance(model, TransformersModel) or not model.net.goes_back:
             raise InputError(f"{model.name!r} can't draft: that needs a causal model of transformers that can forget what it has read")
         return model
+
+    def net(self, model: TransformersModel) -> tuple[CausalNet, NDArray[np.int64] | None]:
+        """(what computes logits, the tokens that they are of; None for all)."""
+        if self.vocabulary is None:
+            return model.net, None
+        if model not in self._trimmed:
+            self._trimmed[model] = trimmed(model, self.vocabulary)
+        return self._trimmed[model]
 
     def begin(self, request: Request) -> Writing:
         """See `ragkit.protocols.Drafter`; raises InputError where the two models' tokens are not the same."""
@@ -75,6 +89,7 @@ class Writing:
 
     def __init__(self, spec: DraftModel, model: TransformersModel, request: Request, sampling: Sampling | None) -> None:
         self._spec, self._model, self._sampling = spec, model, sampling
+        self._net, self._kept = spec.net(model)
         self._width = request.width
         self._ids = [int(t) for t in request.prompt]
         self._tree: TreeBatch | None = None
@@ -120,7 +135,7 @@ class Writing:
         parents: list[int] = []
         grades: list[int] = []
         parent, likely = -1, 1.0
-        q = self.first = _softmax(self._logits(self._ids[self._read :], committed=True))
+        q = self.first = self._whole(_softmax(self._logits(self._ids[self._read :], committed=True)))
         for d in range(depth):
             best = np.argpartition(-q[: self._width], min(self._spec.branches, len(q) - 1))[: self._spec.branches]
             best = best[np.argsort(-q[best], kind="stable")]
@@ -133,7 +148,7 @@ class Writing:
             parent = len(tokens) - len(best)
             if d + 1 == depth or len(tokens) >= budget.nodes or not self._pays(likely, budget):
                 break
-            q = _softmax(self._logits([tokens[parent]]))
+            q = self._whole(_softmax(self._logits([tokens[parent]])))
         return Draft.of(tokens, parents, grades)
 
     def _drawn(self, budget: Budget, depth: int) -> Draft:
@@ -144,7 +159,7 @@ class Writing:
         logits = self._logits(self._ids[self._read :], committed=True)
         rate = self._taken / self._tried
         while True:
-            q = sampling.probabilities(logits[None])[0]
+            q = self._whole(sampling.probabilities(logits[None])[0])
             laws[len(tokens) - 1] = q
             tokens.append(draw(q, self._generator))
             likely *= rate
@@ -163,7 +178,7 @@ class Writing:
         """float32 (V,) of what follows, after more tokens were read."""
         began = perf_counter()
         if self._tree is None:
-            batch = CausalBatch(self._model.net, [tokens], None, 256)
+            batch = CausalBatch(self._net, [tokens], None, 256)
             logits = batch.start()[0, -1]
             self._tree = TreeBatch(batch)
         else:
@@ -178,6 +193,14 @@ class Writing:
         else:
             self._ahead += tokens
         return logits
+
+    def _whole(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A distribution over all tokens, from one over those that the head has."""
+        if self._kept is None:
+            return p
+        out = np.zeros(self._net.width)
+        out[self._kept] = p
+        return out
 
 
 def _softmax(logits: Any) -> NDArray[np.float64]:
