@@ -319,7 +319,7 @@ def test_taking_strides_back_leaves_no_bit_behind(name: str) -> None:
             theirs = straight._read[row]
             assert (mine.prompt, mine.written, mine.used) == (theirs.prompt, theirs.written, theirs.used)
             size = mine.prompt + mine.written
-            for a, b in zip(mine.batch._cache.layers, theirs.batch._cache.layers, strict=True):
+            for a, b in zip(mine.batch.cache.layers, theirs.batch.cache.layers, strict=True):
                 assert a.get_seq_length() == b.get_seq_length() == size
                 assert all(torch.equal(x, y) for x, y in zip(a.beginning(size), b.beginning(size), strict=True))
 
