@@ -24,8 +24,8 @@ from ragkit.encoders.fingerprint import content_of
 from ragkit.encoders.transformer import quiet_transformers
 from ragkit.errors import InputError, UnknownNameError
 from ragkit.generation.local.candidates import candidate_tokens
-from ragkit.generation.local.files import files_of
-from ragkit.generation.local.transformers_model import TransformersModel, load_transformers
+from ragkit.generation.local.files import files_of, load_files
+from ragkit.generation.local.transformers_model import TransformersModel
 from ragkit.progress import Progress
 from ragkit.registry import need
 from ragkit.rerankers.asking import Asking
@@ -270,9 +270,11 @@ def train_listwise(
     content = json.dumps([asdict(settings), [asdict(e) for e in examples]])
     if checkpoint.prepare(target, folder, sha256(content.encode()).hexdigest()[:16], resume):
         return target
-    model = load_transformers(str(folder), device=device, dtype="float32")
-    if not isinstance(model, TransformersModel):
+    # as transformers loads it: weights packed for inference can't be trained
+    net, tokenizer, fingerprint = load_files(str(folder), device=device, dtype="float32", attention="sdpa")
+    if net.config.is_encoder_decoder:
         raise InputError(f"{base!r} is no causal language model; listwise rerankers are trained from one")
+    model = TransformersModel(net, tokenizer, name=str(folder), fingerprint=fingerprint)
     trained = _Training(model, examples, settings)
     steps = epochs * trained.steps
     rate = checkpoint.warm_cosine(learning_rate, warmup, steps)
