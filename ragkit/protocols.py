@@ -288,6 +288,16 @@ class Drafter(Protocol):
         ...
 
 
+@runtime_checkable
+class HiddenStateDrafter(Drafter, Protocol):
+    """A drafter that goes by the model's last hidden states, as Medusa's and Chimera's heads do: `Verified.hidden` is then given.
+
+    source: Cai et al., Medusa, ICML 2024; Zeng et al., Chimera, 2024
+    """
+
+    reads_hidden: ClassVar[bool]
+
+
 class ContinuationIndex(Protocol):
     """A corpus of tokens that says what stands behind the end of a text."""
 

@@ -8,6 +8,7 @@ Transformers via Speculative Decoding, ICML 2023; Miao et al., SpecInfer, ASPLOS
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -32,39 +33,43 @@ def speculate(
 
     writing  of each row
     """
-    logits = batch.start()[:, -1]
+    seen: list[Any] = [None]
+    see = partial(seen.__setitem__, 0) if speculator.hidden else None
+    logits = batch.start(see=see)[:, -1]
     check_numbers(logits, [row.number for row in rows], model)
     live = []
     for r, row in enumerate(rows):
         walk = _Walk(row, Plan.bare(0), logits[r : r + 1], sampling, logprobs)
-        writing[r].begin_with(walk.written[0])
+        writing[r].begin_with(walk.written[0], None if see is None else seen[0][r])
         if walk.going:
             live.append(r)
     yield
     tree = TreeBatch(batch)
     if 0 < len(live) < len(rows):
         tree.keep(live)
-    pace = Pace(speculator.costs(len(rows)))
+    pace = Pace()
     while live:
         began = perf_counter()
-        asks = pace.drafts()
         costs = speculator.costs(len(live))
+        plain = costs.plain
+        asks = pace.drafts(plain)
         plans = [
             writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, costs) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
         ]  # fmt: skip
         width = max(map(len, plans))
         passing = perf_counter()
-        logits = tree.verify(*_filled(plans, width))
+        logits = tree.verify(*_filled(plans, width), see)
         check_numbers(logits, [rows[r].number for r in live], model)
         walks = [_Walk(rows[r], plan, logits[i], sampling, logprobs) for i, (r, plan) in enumerate(zip(live, plans, strict=True))]
         tree.accept([w.path for w in walks], width)
         passed = perf_counter()
         costs.add(width, passed - passing)
         for i, (r, plan, walk) in enumerate(zip(live, plans, walks, strict=True)):
-            verified = Verified(walk.written, plan.tokens, plan.parents, walk.path, logits[i])
+            hidden = None if see is None else seen[0][i]
+            verified = Verified(walk.written, plan.tokens, plan.parents, walk.path, logits[i], hidden)
             (writing[r].observe if asks else writing[r].skip)(plan, verified)
-        if asks:
-            pace.add(sum(len(w.written) for w in walks) / len(live), perf_counter() - began)
+        if plain is not None and asks:
+            pace.add(sum(len(w.written) for w in walks) / len(live), perf_counter() - began, plain)
         yield
         going = [i for i, w in enumerate(walks) if w.going]
         if len(going) < len(live):

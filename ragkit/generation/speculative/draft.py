@@ -119,6 +119,7 @@ class Verified:
     parents  int32 (T,)     of those, -1 for the first
     path     the nodes that were right, from the first on
     logits   float32 (T, V) a tensor: what the model holds of the token behind each
+    hidden   (T, hidden) a tensor: the last hidden states, of which the logits are made; for a `HiddenStateDrafter`, else None
     """
 
     written: Sequence[int]
@@ -126,6 +127,7 @@ class Verified:
     parents: NDArray[np.int32]
     path: Sequence[int]
     logits: Any
+    hidden: Any = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Plan:
     sees     bool (T, T)   whether a node follows another, or is it
     nodes    int32 (T - 1,)  of the drafts put together, by which the controller knows them
     laws     by node, the distribution that its children among the forced nodes were drawn from; see `Draft`
+    forced   nodes that were drawn
     """
 
     tokens: NDArray[np.int64]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from ragkit.generation.speculative.pace import Worth
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.report import AcceptedRun
 from ragkit.kernels.draft_trees import choose, lay_out, learn, unite
+from ragkit.protocols import HiddenStateDrafter
 
 if TYPE_CHECKING:
     from ragkit.protocols import Drafter, Drafting
@@ -50,6 +51,7 @@ class Speculator:
         shape = (len(self.drafters), GRADES)
         self.tried, self.taken = np.zeros(shape), np.zeros(shape)
         self.worth = [Worth() for _ in self.drafters]
+        self.hidden = any(isinstance(d, HiddenStateDrafter) for d in self.drafters)
         self._costs: dict[int, Costs] = {}
         self._timed = timed
 
@@ -119,8 +121,9 @@ class Speculating:
         tokens[0] = token
         nodes = self._chosen[:most].copy()
         lay_out(self._tokens, self._parents, nodes, tokens, parents, depths, sees)
-        # drawn nodes come first, so that they keep their numbers but for the root in front of them
-        return Plan(tokens, parents, depths, sees, nodes, {n + 1: law for n, law in laws.items()}, range(1, forced + 1))
+        at = {-1: 0} | {node: i + 1 for i, node in enumerate(nodes.tolist())}
+        drawn = range(1, 1 + int((nodes < forced).sum()))  # they come first
+        return Plan(tokens, parents, depths, sees, nodes, {at[n]: law for n, law in laws.items() if n in at}, drawn)
 
     def _choose(self, forced: int, deepest: int, rates: NDArray[np.float64], costs: Costs) -> int:
         """How many nodes to verify; which ones is left in `_chosen`. Drafters that take long are judged by what they add."""
@@ -165,11 +168,11 @@ class Speculating:
         self.tokens += len(verified.written)
         self.drafted += len(plan) - 1
 
-    def begin_with(self, token: int) -> None:
-        """The first token, which the pass over the prompt gives."""
+    def begin_with(self, token: int, hidden: Any = None) -> None:
+        """The first token, which the pass over the prompt gives. hidden: (1, hidden), of the prompt's last token"""
         self.tokens = 1
         for drafting in self._draftings:
-            drafting.observe(Verified([token], np.zeros(0, np.int64), np.zeros(0, np.int32), [], None))
+            drafting.observe(Verified([token], np.zeros(0, np.int64), np.zeros(0, np.int32), [], None, hidden))
 
     @property
     def accepted(self) -> dict[str, int]:
