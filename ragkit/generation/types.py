@@ -42,10 +42,13 @@ class Sources:
 
     passages  as they stand in the prompt
     corpus    many more, as an n-gram index of the model's tokens
+    learn     whose text this is, prompt and answer, where a draft model may learn from it (`OnlineDraft`) and so shape what it drafts
+              for others; "": it may not
     """
 
     passages: tuple[str, ...] = ()
     corpus: ContinuationIndex | None = None
+    learn: str = ""
 
 
 @dataclass(frozen=True)

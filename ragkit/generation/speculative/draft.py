@@ -29,6 +29,7 @@ class Request:
     corpus     texts of the same kind as those that are written, for drafters that bring none of their own
     sampling   how tokens are chosen, for drafters that draw theirs
     tokenizer  its fingerprint; "" where that does not matter
+    learn      label under which a draft model may learn from it, see `Sources`; "": not at all
     """
 
     prompt: Sequence[int]
@@ -37,6 +38,7 @@ class Request:
     corpus: ContinuationIndex | None = None
     sampling: Sampling | None = None
     tokenizer: str = ""
+    learn: str = ""
 
 
 @dataclass(frozen=True)

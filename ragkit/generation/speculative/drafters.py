@@ -3,6 +3,7 @@
 from ragkit.generation.speculative.draft_model import DraftModel
 from ragkit.generation.speculative.fused import Fused
 from ragkit.generation.speculative.infinity_gram import InfinityGramDrafter
+from ragkit.generation.speculative.online import OnlineDraft
 from ragkit.generation.speculative.rasd import RASD
 from ragkit.generation.speculative.rest import REST
 from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter
@@ -15,6 +16,7 @@ __all__ = [
     "DraftModel",
     "Fused",
     "InfinityGramDrafter",
+    "OnlineDraft",
     "SuffixAutomatonDrafter",
     "TokenRecycling",
     "TriGramDrafter",

@@ -45,7 +45,7 @@ class SpeculativeWriting:
         self._texts: list[_Text] = []
         for sequence, given in zip(sequences, sources, strict=True):
             passages = [model.tokens.continuing(p) for p in given.passages]
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer)
+            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer, given.learn)
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
