@@ -26,7 +26,7 @@ from ragkit.generation.speculative.draft import Budget, Draft, Request, Verified
 from ragkit.generation.speculative.draft_model import DraftModel  # isort: skip
 from ragkit.generation.speculative.lora import fits, fresh, merged, trainable  # isort: skip
 from ragkit.generation.speculative.online import OnlineDraft  # isort: skip
-from ragkit.generation.speculative.rate import Rate  # isort: skip
+from ragkit.generation.speculative.rate import Rate, Tally  # isort: skip
 from ragkit.generation.speculative.replay import Replay, Sample  # isort: skip
 from ragkit.generation.speculative.speculator import Speculator  # isort: skip
 from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter  # isort: skip
@@ -412,8 +412,7 @@ def test_no_update_is_due_while_one_is_on_trial() -> None:
 def counted(shares: Sequence[float], window: int) -> Rate:
     rate = Rate(window)
     for share in shares:
-        tally = rate.begin()
-        tally.right, tally.places = round(100 * share), 100
+        rate.add(Tally(round(100 * share), 100))
     return rate
 
 

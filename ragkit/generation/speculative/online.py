@@ -105,8 +105,9 @@ class OnlineDraft:
         replace(draft, model=self._base).load()  # says what can't draft
         self._draft, self.distilled, self.every, self.others, self.drop, self.window = draft, distilled, every, others, drop, window
         self._replay = Replay(room, min(context, (self._base.context or 4 * context) // 4 or 1))
-        self._lock, self._training = Lock(), Lock()
-        self._now, self._before = self._weights(None, frozenset()), None  # type: _Weights, _Weights | None
+        self._training = Lock()  # held by whoever changes what follows
+        self._now = self._weights(None, frozenset())
+        self._before: _Weights | None = None
         self._learnt_from, self.updates, self.rolled_back = 0, 0, 0
 
     @property
@@ -150,12 +151,11 @@ class OnlineDraft:
             def clean(weights: _Weights) -> bool:
                 return not weights.labels if label is None else label not in weights.labels
 
-            with self._lock:
-                before = self._before if self._before is not None and clean(self._before) else None
-                if clean(self._now):
-                    self._before = before
-                else:
-                    self._now, self._before = before or self._weights(None, frozenset()), None
+            before = self._before if self._before is not None and clean(self._before) else None
+            if clean(self._now):
+                self._before = before
+            else:
+                self._now, self._before = before or self._weights(None, frozenset()), None
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter in use to a folder, as safetensors, with the labels of what it has learnt from.
@@ -183,7 +183,8 @@ class OnlineDraft:
         try:
             with safetensors.safe_open(path, "pt", device=str(self._base.net.device)) as file:
                 notes, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, safetensors.SafetensorError) as exc:
+            labels = frozenset(json.loads(notes["labels"]))
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as exc:
             raise InputError(
                 f"{folder} holds no adapter that can be read ({exc}); give a folder that OnlineDraft.save has written"
             ) from exc
@@ -193,18 +194,16 @@ class OnlineDraft:
         if not fits(self._base.net.model, adapter):
             raise InputError(f"the adapter in {folder} is damaged: its matrices don't fit the layers of {self._base.name!r}")
         with self._training:
-            made = self._weights(adapter, frozenset(json.loads(notes["labels"])))
-            with self._lock:
-                self._now, self._before = made, None
+            self._now, self._before = self._weights(adapter, labels), None
 
     def _judge(self) -> None:
         """End the trial of an update where its outcome is known: go on with it, or go back."""
-        with self._lock:
-            if self._before is not None and (fell := self._now.rate.fell(self._before.rate, self.drop)) is not None:
-                if fell:
-                    _log.info("%s: an update made drafts worse and was taken back", self._base.name)
-                    self._now, self.rolled_back = self._before, self.rolled_back + 1
-                self._before = None
+        fell = None if self._before is None else self._now.rate.fell(self._before.rate, self.drop)
+        if self._before is not None and fell is not None:
+            if fell:
+                _log.info("%s: an update made drafts worse and was taken back", self._base.name)
+                self._now, self.rolled_back = self._before, self.rolled_back + 1
+            self._before = None
 
     def _update(self) -> Update | None:
         now, how = self._now, self.distilled
@@ -215,10 +214,9 @@ class OnlineDraft:
         self.updates += 1
         adapter, losses = distil(self._base.net.model, now.adapter, samples, how, self.updates)
         made = self._weights(adapter, now.labels | labels)
-        with self._lock:
-            if self._before is None:  # else those on trial are what was learnt on from: all of it is judged together
-                self._before = now
-            self._now = made
+        if self._before is None:  # else those on trial are what was learnt on from: all of it is judged together
+            self._before = now
+        self._now = made
         return Update(self.updates, sum(len(s.at) for s in samples), tuple(losses))
 
     def _weights(self, adapter: Adapter | None, labels: frozenset[str]) -> _Weights:

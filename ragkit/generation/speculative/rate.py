@@ -30,22 +30,20 @@ class Rate:
     def __init__(self, window: int) -> None:
         self._texts: deque[Tally] = deque(maxlen=window)
 
-    def begin(self) -> Tally:
-        """What a text is counted in."""
-        made = Tally()
-        self._texts.append(made)
-        return made
+    def add(self, text: Tally) -> None:
+        """Take in a text of which places are counted; they may become more."""
+        self._texts.append(text)
 
     @property
     def value(self) -> float | None:
         """The share; None before anything was drafted."""
-        seen = self._seen()
+        seen = tuple(self._texts)
         return _share(seen) if seen else None
 
     def fell(self, before: Rate, drop: float) -> bool | None:
         """Whether this is lower than another by more than so much of it, beyond chance; None while too few texts were seen to tell."""
-        now, then = self._seen(), before._seen()
-        full = len(self._texts) == self._texts.maxlen
+        now, then = tuple(self._texts), tuple(before._texts)
+        full = len(now) == self._texts.maxlen
         if min(len(now), len(then)) < _FEW:
             return False if full else None
         gap = _share(then) - _share(now)
@@ -53,9 +51,6 @@ class Rate:
         if gap > drop * _share(then) and gap > (_BEYOND_CHANCE if full else _EARLY) * error:
             return True
         return False if full else None
-
-    def _seen(self) -> list[Tally]:
-        return [t for t in tuple(self._texts) if t.places]
 
 
 def _share(texts: Sequence[Tally]) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ragkit.generation.speculative.draft import EMPTY, Budget, Draft, Request, Verified
 from ragkit.generation.speculative.draft_model import DraftModel, Writing
-from ragkit.generation.speculative.rate import Rate
+from ragkit.generation.speculative.rate import Rate, Tally
 from ragkit.generation.speculative.replay import Replay, Text
 
 
@@ -18,9 +18,9 @@ class Watching:
 
     def __init__(self, model: DraftModel, rate: Rate, request: Request, replay: Replay, top: int, others: float) -> None:
         self._writing: Writing = model.begin(request)
-        self._tally, self._replay, self._others, self._owed = rate.begin(), replay, others, 0.0
+        self._rate, self._tally, self._replay = rate, Tally(), replay
+        self._top, self._others, self._owed = top, others, 0.0
         self._width = model.load().net.width
-        self._top = min(top, self._width)
         self._draft = EMPTY
         self._text: Text | None = replay.begin(request.learn, request.prompt) if request.learn else None
 
@@ -34,8 +34,11 @@ class Watching:
         self._writing.observe(verified)
         right = right_places(self._draft, verified.written)
         self._draft = EMPTY
+        first = not self._tally.places
         self._tally.right += sum(right)
         self._tally.places += len(right)
+        if first and right:
+            self._rate.add(self._tally)
         if self._text is not None:
             self._text = self._replay.add(self._text, verified.written, self._places(verified, right))
 
@@ -54,7 +57,7 @@ class Watching:
         if not chosen:
             return []
         logits = verified.logits[[verified.path[i] for i in chosen], : self._width].float()
-        top = logits.log_softmax(-1).topk(self._top, -1)
+        top = logits.log_softmax(-1).topk(min(self._top, logits.shape[-1]), -1)
         return list(zip(chosen, top.indices.int().cpu().numpy(), top.values.cpu().numpy(), strict=True))
 
 
