@@ -75,10 +75,10 @@ def exact(model: TransformersModel) -> np.ndarray:
     return out
 
 
-def observed(model: TransformersModel, *drafters: Any, seed: int = 0) -> np.ndarray:
+def observed(model: TransformersModel, *drafters: Any, seed: int = 0, trees: bool = True) -> np.ndarray:
     """How often each text was written, among ROWS * ROUNDS of them."""
     counts = np.zeros((V,) * LENGTH)
-    speculator = Speculator(tuple(Fused(*drafters)), width=V, ends=frozenset(), timed=Free)
+    speculator = Speculator(tuple(Fused(*drafters)), width=V, ends=frozenset(), trees=trees, timed=Free)
     for round_ in range(ROUNDS):
         rows, writing = [], []
         for r in range(ROWS):
@@ -177,6 +177,12 @@ def drafters() -> dict[str, Callable[[], Any]]:
 def test_texts_follow_the_model(name: str) -> None:
     model = tiny(1)
     assert p_value(observed(model, drafters()[name]()), exact(model)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["pair of siblings, drawn", "random trees", "fused"])
+def test_chains_follow_the_model(name: str) -> None:
+    model = tiny(1)
+    assert p_value(observed(model, drafters()[name](), trees=False), exact(model)) > 1e-3
 
 
 def test_a_biased_rule_is_found_out() -> None:
