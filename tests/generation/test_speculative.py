@@ -21,6 +21,7 @@ from ragkit.indexes.ngram.tokens import TokenSuffixes
 from tests.generation.drafters import Free, Scattered
 from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, next_logprobs, one_thread, qwen2, torch
 
+from ragkit.generation.local.packed import pack  # isort: skip
 from ragkit.generation.local.transformers_model import TransformersModel, load_transformers  # isort: skip
 from ragkit.generation.speculative.draft import Draft, Request, Verified  # isort: skip
 from ragkit.generation.speculative.draft_model import DraftModel  # isort: skip
@@ -368,9 +369,12 @@ def test_bad_input_is_named() -> None:
             Draft.of(*bad)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_trimmed_head_drafts_the_same_tokens_or_none(shape: str) -> None:
+def test_a_trimmed_head_drafts_the_same_tokens_or_none(shape: str, packed: bool) -> None:
     model = model_of(shape, seed=9)
+    if packed:
+        pack(model.net.model)
     ids = model.encode("The pump has two gaskets")
     whole = DraftModel(model, depth=4).begin(Request(ids, width=model.net.width))
     everything = DraftModel(model, depth=4, vocabulary=tuple(range(model.net.width))).begin(Request(ids, width=model.net.width))
