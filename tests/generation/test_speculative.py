@@ -19,7 +19,7 @@ from ragkit.generation import Choices
 from ragkit.indexes.ngram.infinity_gram import InfinityGram
 from ragkit.indexes.ngram.tokens import TokenSuffixes
 from tests.generation.drafters import Free, Scattered
-from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, next_logprobs, one_thread, qwen2, torch
+from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, one_thread, qwen2, torch
 
 from ragkit.generation.local.packed import pack  # isort: skip
 from ragkit.generation.local.transformers_model import TransformersModel, load_transformers  # isort: skip
@@ -43,15 +43,25 @@ DRAFTERS = ("suffix automaton", "REST", "token recycling", "infinity-gram", "tri
 WORDS = " ".join(CORPUS).split()
 
 
-def model_of(shape: str, seed: int = 7, attention: str = "sdpa", **more: Any) -> TransformersModel:
+class Telling(TransformersModel):
+    """Keeps the tokens of each text that it writes."""
+
+    told: list[list[int]]
+
+    def _completion(self, row: Any, *more: Any) -> Any:
+        self.told = [*getattr(self, "told", []), list(row.tokens)]
+        return super()._completion(row, *more)
+
+
+def model_of(shape: str, seed: int = 7, attention: str = "sdpa", **more: Any) -> Telling:
     """Random weights whose texts are not constant."""
     made, tokenizer = {**SHAPES, "gpt2": gpt2, "mistral": mistral}[shape](attention, seed)
-    return TransformersModel(made, tokenizer, name=shape, prefix_cache=False, **more)
+    return Telling(made, tokenizer, name=shape, prefix_cache=False, **more)
 
 
-def speculating(plain: TransformersModel, *drafters: Any, most: int = 64, free: bool = True) -> TransformersModel:
+def speculating(plain: TransformersModel, *drafters: Any, most: int = 64, free: bool = True) -> Telling:
     """The same model with drafts; every draft is verified."""
-    made = TransformersModel(plain.net.model, plain.tokens.tokenizer, name=plain.name, prefix_cache=False, speculate=Fused(*drafters))
+    made = Telling(plain.net.model, plain.tokens.tokenizer, name=plain.name, prefix_cache=False, speculate=Fused(*drafters))
     if free:
         made._speculator = Speculator(
             tuple(Fused(*drafters)), width=made.net.width, ends=made.ends, most=most, trees=made.net.reads_blocks, timed=Free
@@ -83,26 +93,35 @@ def drafters_for(model: TransformersModel, shape: str) -> dict[str, Any]:
     return {**each, "fused": Fused(SuffixAutomatonDrafter(), REST(corpus), TokenRecycling(), TriGramDrafter(slots=1 << 10), small)}
 
 
-def same_texts(plain: TransformersModel, drafted: TransformersModel, asked: Sequence[str], **how: Any) -> int:
+def same_texts(plain: Telling, drafted: Telling, asked: Sequence[str], **how: Any) -> int:
     """Tokens written; asserts that both write the same, but for ties."""
-    ties, tokens = 0, 0
-    for prompt in asked:
-        (expected,), (found,) = plain.generate([prompt], **how), drafted.generate([prompt], **how)
-        tokens += expected.usage.generated_tokens
-        if (found.text, found.finish) != (expected.text, expected.finish):
-            gap = gap_at_split(plain, drafted, prompt, how)
-            assert gap < 1e-4, f"{prompt!r}: {found.text!r} for {expected.text!r}, where the two best logits differ by {gap}"
-            ties += 1
-    assert ties <= tokens / 10_000
+    gaps, tokens = gaps_where_they_part(plain, drafted, asked, **how)
+    assert all(gap < 1e-4 for gap in gaps), gaps
+    assert len(gaps) <= tokens / 10_000
     return tokens
 
 
-def gap_at_split(plain: TransformersModel, drafted: TransformersModel, prompt: str, how: dict[str, Any]) -> float:
-    """The difference of the two best plain logits where two texts part."""
-    both = [[t.token for t in m.generate([prompt], logprobs=True, **how)[0].logprobs] for m in (plain, drafted)]
-    same = sum(itertools.takewhile(bool, map(operator.eq, *both)))
-    best = next_logprobs(plain.net.model, [*plain.encode(prompt), *tokens_of(plain, prompt, same)])[-1].topk(2).values
-    return float(best[0] - best[1])
+def gaps_where_they_part(plain: Telling, drafted: Telling, asked: Sequence[str], **how: Any) -> tuple[list[float], int]:
+    """(difference of the two best plain logits where two texts part, for each that does; tokens written)."""
+    gaps, tokens = [], 0
+    for prompt in asked:
+        (expected,), (found,) = (m.generate([prompt], **how) for m in (plain, drafted))
+        tokens += expected.usage.generated_tokens
+        if (found.text, found.finish) != (expected.text, expected.finish):
+            same = sum(itertools.takewhile(bool, map(operator.eq, plain.told[-1], drafted.told[-1])))
+            gaps.append(gap_after(plain, prompt, same))
+    return gaps, tokens
+
+
+def gap_after(plain: TransformersModel, prompt: str, tokens: int) -> float:
+    """The difference of the two best logits after so many greedy tokens."""
+    for opened in plain._open([plain.encode(prompt)], tokens + 1):
+        logits = opened.batch.start()[0, -1]
+        for _ in range(tokens):
+            logits = opened.batch.step([int(logits.argmax())])[0]
+        best = logits.topk(2).values
+        return float(best[0] - best[1])
+    raise AssertionError
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -161,6 +180,18 @@ def test_two_thousand_texts_are_the_same(shape: str) -> None:
             drafted._speculator.trees = trees
             tokens += same_texts(plain, drafted, prompts(63, 100 + 2 * number + trees), max_tokens=40)
     assert tokens > 1000 * 20
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_bfloat16_texts_part_only_at_near_ties(shape: str) -> None:
+    """Numbers of eight bits differ by how many tokens a pass reads: a quarter of such texts part, where two tokens are nearly equal."""
+    plain = model_of(shape)
+    plain.net.model.to(torch.bfloat16)
+    drafted = speculating(plain, SuffixAutomatonDrafter(), TokenRecycling())
+    gaps, tokens = gaps_where_they_part(plain, drafted, prompts(30, 8), max_tokens=40)
+    assert tokens > 1000
+    assert all(gap <= 0.1 for gap in gaps)
+    assert len(gaps) <= 15
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
