@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ragkit.collection.snapshot import Snapshot
-from ragkit.generation.speculative.report import Speculation
+from ragkit.generation.speculative.report import AcceptedRun, Speculation
 from ragkit.generation.types import Sources
 from ragkit.indexes.ngram.token_searcher import TokenNGramSearcher
 from ragkit.indexes.ngram.token_spec import TokenNGram
@@ -32,10 +33,11 @@ def _corpus(source: Any, tokenizer: str) -> TokenNGramSearcher | None:
 
 def traced(report: Speculation, blocks: Sequence[Block]) -> dict[str, Any]:
     """A report as plain JSON; runs that stand in a passage name its document and the characters there."""
-    out = report.to_dict()
-    for run, shown in zip(report.runs, out["runs"], strict=True):
-        if run.passage is not None and run.at is not None:
-            passage = blocks[run.passage].passage
-            begin = passage.start + run.at
-            shown |= {"document": passage.document, "from": begin, "to": begin + len(run.text)}
-    return out
+    return replace(report, runs=tuple(_in_document(run, blocks) for run in report.runs)).to_dict()
+
+
+def _in_document(run: AcceptedRun, blocks: Sequence[Block]) -> AcceptedRun:
+    if run.passage is None or run.at is None:
+        return run
+    passage = blocks[run.passage].passage
+    return replace(run, document=passage.document, begin=passage.start + run.at)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ragkit import BM25, Collection, Document, LLMReader, TokenNGram
+from ragkit import BM25, Collection, Document, LLMReader, Speculation, TokenNGram
 from ragkit.errors import InputError
 from ragkit.pipelines.answer_prompt import AnswerPrompt
 from tests.generation.drafters import Free
@@ -64,6 +65,12 @@ def test_answers_are_the_same_and_say_where_their_words_stand(tmp_path: Path, st
             if "document" in run:
                 assert made.get(run["document"]).text[run["from"] : run["to"]] == run["text"]
                 named += 1
+        shown = Speculation.of(answers[1])
+        assert shown.to_dict() == report == json.loads(json.dumps(report))
+        assert "".join(piece.text for piece in shown.pieces) == shown.text
+        for run in shown.runs:
+            if run.document is not None and run.begin is not None:
+                assert f"{run.document} {run.begin}–{run.begin + len(run.text)}" in shown._repr_html_()
     assert accepted > 30
     assert named > 2
 

@@ -182,6 +182,11 @@ class Speculating:
             counts[self._speculator.drafters[source].name] += 1
         return counts
 
+    @property
+    def seconds_by_source(self) -> dict[str, float]:
+        """Spent on drafts, by source."""
+        return {d.name: float(s) for d, s in zip(self._speculator.drafters, self.seconds, strict=True)}
+
     def runs(self, length: int) -> tuple[AcceptedRun, ...]:
         """What was taken of the first tokens of the text, joined where tokens and places follow one another."""
         out: list[AcceptedRun] = []
