@@ -78,7 +78,7 @@ class LLMReader:
         asked = self._asked(run, model)
         put = [a for a in asked if a.fitted is not None]
         replies = iter(self._generated(model, put, run))
-        return [self._answer(a, next(replies)) if a.fitted is not None else _not_found(a, model) for a in asked]
+        return [self._answer(a, next(replies), run) if a.fitted is not None else _not_found(a, model) for a in asked]
 
     def stream(self, run: Run) -> Iterator[Token | Done]:
         """The reply of one query piece by piece as the model writes it, then the answer; closing the iterator stops the model.
@@ -106,7 +106,7 @@ class LLMReader:
             stream.close()
         if text := shown.end():
             yield Token(text)
-        yield Done(self._answer(asked, stream.completion))
+        yield Done(self._answer(asked, stream.completion, run))
 
     def standalone(self, question: str) -> Condensed | None:
         """The question to search with, in the conversation of this reader; None without one."""
@@ -173,7 +173,7 @@ class LLMReader:
                     stream.close()
                 asked.shrink()
 
-    def _answer(self, asked: _Asked, completion: Completion) -> Answer:
+    def _answer(self, asked: _Asked, completion: Completion, run: Run) -> Answer:
         fitted = asked.prompt
         model = llm(self.model)
         text = without_thinking(visible_characters(completion.text)[0])
@@ -190,7 +190,7 @@ class LLMReader:
             **({"leaked_marks": leaked} if leaked else {}),
         }
         if completion.speculation is not None:
-            trace["speculation"] = traced(completion.speculation, fitted.context.blocks)
+            trace["speculation"] = traced(completion.speculation, cast(SpeculatingModel, model), fitted.context.blocks, run)
         said, removed = _attributed(text, asked, self.min_support)
         trace |= {
             "invalid_citations": said.invalid,

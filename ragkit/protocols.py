@@ -317,8 +317,8 @@ class Drafting(Protocol):
         """What was written since; after the first token, which is chosen without a draft, its `tokens` are empty."""
         ...
 
-    def passage_of(self, place: int) -> tuple[int, int] | None:
-        """(passage of the request, token in it) that a place of a draft stands for; None where it is in none."""
+    def passage_of(self, place: int) -> tuple[int | None, int] | None:
+        """(passage of the request, token in it) of a draft's place; (None, place) in the request's corpus; None in neither."""
         ...
 
 

@@ -81,6 +81,7 @@ def test_a_collection_of_several_segments_is_one_corpus(tmp_path: Path) -> None:
     searcher = made.version.searcher("token_ngram")
     cut = [plain.tokens.plain(f"# {n}\n\n{text}") for n, text in enumerate(CORPUS[:6])]
     rng = np.random.default_rng(5)
+    placed = 0
     for _ in range(60):
         d = int(rng.integers(6))
         at = int(rng.integers(1, len(cut[d]) - 1))
@@ -94,7 +95,35 @@ def test_a_collection_of_several_segments_is_one_corpus(tmp_path: Path) -> None:
         )
         assert found.matched == len(context)
         assert sorted(found.tokens.tolist()) == wanted
+        for row, place in zip(found.tokens, found.places.tolist(), strict=True):
+            if (at_row := searcher.row_at(place)) is not None:  # type: ignore[attr-defined]
+                (passage,) = made.version.passages(np.array([at_row]))
+                document = cut[int(passage.document[0])]
+                tokens = [int(t) for t in row if t >= 0]
+                assert any(document[i : i + len(tokens)] == tokens for i in range(len(document)))
+                placed += 1
+    assert placed > 100
     assert searcher.continuations([8000], most=4, length=4).matched == 0  # type: ignore[attr-defined]
+
+
+def test_words_from_the_corpus_name_their_document_while_it_is_there(tmp_path: Path) -> None:
+    plain, _, tokenizer = models()
+    drafted = TransformersModel(plain.net.model, plain.tokens.tokenizer, name="drafted", speculate=REST())
+    drafted._speculator = Speculator((REST(),), width=plain.net.width, ends=plain.ends, timed=Free)
+    made = collection(tmp_path, tokenizer)
+    reader = LLMReader(drafted, max_tokens=100, prompt=PROMPT, budget=60)
+
+    def named() -> list[str]:
+        report = made.ask("How often is the gasket replaced?", reader=reader, using="bm25").trace["speculation"]
+        found = [run for run in report["runs"] if "document" in run]
+        assert all(run["passage"] is None for run in report["runs"])
+        assert all(made.get(run["document"]).text[run["from"] : run["to"]] == run["text"] for run in found)
+        return [run["document"] for run in found]
+
+    before = named()
+    assert before
+    made.delete(before[:1])
+    assert before[0] not in named()
 
 
 def test_an_fm_index_is_too_slow_to_draft_from(tmp_path: Path) -> None:

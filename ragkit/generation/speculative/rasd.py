@@ -77,7 +77,7 @@ class _Fusing:
         self._writing.observe(verified)
         self._retrieving.observe(verified)
 
-    def passage_of(self, place: int) -> tuple[int, int] | None:
+    def passage_of(self, place: int) -> tuple[int | None, int] | None:
         """See `ragkit.protocols.Drafting`."""
         return self._retrieving.passage_of(place)
 

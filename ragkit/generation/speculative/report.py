@@ -19,11 +19,11 @@ class AcceptedRun:
     start, end  tokens of the answer
     source      name of the drafter
     passage     number of the passage that they were copied from, counted from 0; None where it was none
-    first       its token that the run begins with
+    first       its token that the run begins with; without a passage the place in the corpus, where it is known
     text        as it stands in the answer and, where a passage is named, in that passage
     at          the character of the passage that it begins with
     offset      the character of the answer's text that it begins with; None where a constraint told the text otherwise than tokens do
-    document    of the passage, where the passages are known to be parts of documents
+    document    of the passage, or of the place in the corpus, where they are known to be parts of documents
     begin       the character of the document that it begins with
     """
 
