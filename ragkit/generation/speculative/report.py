@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+OWN_LAW = "the model's own distribution"
+
 
 @dataclass(frozen=True)
 class AcceptedRun:
@@ -40,6 +42,8 @@ class Speculation:
     seconds   of passes, drafting included
     saved     seconds that plain passes would have taken more, as they were measured; below 0 where speculation lost; None where none was
     notes     what could not be done, and why
+    lossless  whether the text is what would be written without drafts
+    law       what it follows
     """
 
     tokens: int
@@ -51,6 +55,8 @@ class Speculation:
     seconds: dict[str, float]
     saved: float | None
     notes: tuple[str, ...] = ()
+    lossless: bool = True
+    law: str = OWN_LAW
 
     @property
     def tokens_per_pass(self) -> float:

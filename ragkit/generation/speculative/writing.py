@@ -12,7 +12,8 @@ from ragkit.generation.local.decoding import Row, decode
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.speculative.decoding import speculate
 from ragkit.generation.speculative.draft import Request
-from ragkit.generation.speculative.report import AcceptedRun, Speculation
+from ragkit.generation.speculative.presets import lossy_of
+from ragkit.generation.speculative.report import OWN_LAW, AcceptedRun, Speculation
 from ragkit.generation.speculative.speculator import Speculating, Speculator
 from ragkit.generation.types import Sources
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ragkit.generation.local.model import LocalModel
 
 SIDE_BY_SIDE = "several prompts at once are written without drafts: this model reads trees of tokens only a prompt at a time"
+NOT_CITED = "not for cited answers: some of its words are a draft model's"
 _BROKEN = "�"
 
 
@@ -45,7 +47,8 @@ class SpeculativeWriting:
         self._texts: list[_Text] = []
         for sequence, given in zip(sequences, sources, strict=True):
             passages = [model.tokens.continuing(p) for p in given.passages]
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer)
+            short = None if given.short is None else model.encode(given.short)
+            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer, short, model.fingerprint)
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
@@ -81,7 +84,18 @@ class SpeculativeWriting:
         return Speculation(
             len(row.tokens), text.passes, drafts.drafted, drafts.accepted, tuple(drafts.depths),
             tuple(self._shown(run, row, number) for run in self._joined(drafts.runs(len(row.tokens)), row, number)), seconds, saved,
+            *self._law(row, drafts),
         )  # fmt: skip
+
+    def _law(self, row: Row, drafts: Speculating) -> tuple[tuple[str, ...], bool, str]:
+        """(notes, whether the text is what would be written without drafts, what it follows)."""
+        lossy = lossy_of(self._speculator.drafters)
+        if lossy is None or row.guide is not None:  # what a constraint lets through is chosen by the model alone
+            return (), True, OWN_LAW
+        notes = [] if lossy.cited else [NOT_CITED]
+        if drafts.alone:
+            notes.append(f"{drafts.alone} of {drafts.tokens} tokens follow the model alone: the draft model reads no more")
+        return tuple(notes), False, lossy.law
 
     def _joined(self, runs: Sequence[AcceptedRun], row: Row, number: int) -> list[AcceptedRun]:
         """Runs of one passage with a token between them that stands between them in the passage too: each pass adds one of its own."""
