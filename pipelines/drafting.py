@@ -9,18 +9,32 @@ from typing import Any, cast
 import numpy as np
 
 from ragkit.collection.snapshot import Snapshot
+from ragkit.errors import InputError
 from ragkit.generation.speculative.report import AcceptedRun, Speculation
-from ragkit.generation.types import Sources
+from ragkit.generation.types import Prompt, Sources
 from ragkit.indexes.ngram.token_searcher import TokenNGramSearcher
 from ragkit.indexes.ngram.token_spec import TokenNGram
 from ragkit.pipelines.context import Block
-from ragkit.protocols import SpeculatingModel
+from ragkit.protocols import LanguageModel, SpeculatingModel
 from ragkit.run import Run
 
 
-def sources_of(model: SpeculatingModel, blocks: Sequence[Block], run: Run) -> Sources:
-    """The passages that are shown, and the collection that they are from, if it has an index of the model's tokens."""
-    return Sources(tuple(b.passage.text for b in blocks), _corpus(run.source, model.tokenizer))
+def sources_of(model: SpeculatingModel, blocks: Sequence[Block], run: Run, short: Prompt | None = None) -> Sources:
+    """The passages that are shown, and the collection that they are from, if it has an index of the model's tokens.
+
+    short  the prompt with few of them
+    """
+    return Sources(tuple(b.passage.text for b in blocks), _corpus(run.source, model.tokenizer), short)
+
+
+def check_citable(model: LanguageModel) -> None:
+    """Raise InputError where a drafter changes what the model writes so that it may not be cited."""
+    lossy = cast(SpeculatingModel, model).lossy if "speculation" in model.features else None
+    if lossy is not None and not lossy.cited:
+        raise InputError(
+            f"the answers of {model.name!r} can't be cited, for its drafter, {lossy.name}, changes what is written; "
+            "take the model without it to answer questions"
+        )
 
 
 def _corpus(source: Any, tokenizer: str) -> TokenNGramSearcher | None:

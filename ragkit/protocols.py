@@ -281,7 +281,9 @@ class Drafter(Protocol):
     """
 
     name: ClassVar[str]
-    lossless: ClassVar[bool]
+
+    @property
+    def lossless(self) -> bool: ...
 
     def begin(self, request: Request) -> Drafting:
         """What one text needs."""
@@ -296,6 +298,20 @@ class HiddenStateDrafter(Drafter, Protocol):
     """
 
     reads_hidden: ClassVar[bool]
+
+
+@runtime_checkable
+class LossyDrafter(Drafter, Protocol):
+    """A drafter that changes what is written, where `lossless` is False: for `allow_lossy=True` alone.
+
+    law    what texts follow then, in words
+    cited  whether answers may cite passages whose words it chose
+    """
+
+    @property
+    def law(self) -> str: ...
+    @property
+    def cited(self) -> bool: ...
 
 
 class ContinuationIndex(Protocol):
@@ -324,12 +340,14 @@ class Drafting(Protocol):
 
 @runtime_checkable
 class SpeculatingModel(LanguageModel, Protocol):
-    """A language model with the feature "speculation": told what its texts may quote, it writes the same ones faster.
+    """A language model with the feature "speculation": told what its texts may quote, it writes the same ones faster, unless it is lossy.
 
     tokenizer  fingerprint of its tokenizer; an index of tokens with the same one can be drafted from
+    lossy      the drafter that changes what it writes; None where its texts are its own
     """
 
     tokenizer: str
+    lossy: LossyDrafter | None
 
     def generate(
         self,

@@ -11,6 +11,8 @@ from ragkit.errors import InputError
 if TYPE_CHECKING:
     from ragkit.types import Answer
 
+OWN_LAW = "the model's own distribution"
+
 
 @dataclass(frozen=True)
 class AcceptedRun:
@@ -72,6 +74,8 @@ class Speculation:
     saved     seconds that plain passes would have taken more, as they were measured; below 0 where speculation lost; None where none was
     notes     what could not be done, and why
     text      that was written
+    lossless  whether the text is what would be written without drafts
+    law       what it follows
     """
 
     tokens: int
@@ -84,6 +88,8 @@ class Speculation:
     saved: float | None
     notes: tuple[str, ...] = ()
     text: str = ""
+    lossless: bool = True
+    law: str = OWN_LAW
 
     @property
     def tokens_per_pass(self) -> float:
