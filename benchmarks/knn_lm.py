@@ -27,12 +27,12 @@ PROMPTS = {"full": 12, "small": 3}
 PROMPT_TOKENS, MAX_TOKENS = 96, 128
 STEPS = 4
 VARIANTS: dict[str, dict[str, Any]] = {
-    "kNN-LM": {"speculate": False},
-    "speculative": {},
-    f"speculative, always {STEPS} tokens": {"steps": STEPS},
-    "speculative, no entries behind neighbours": {"consecutive": 0},
+    "kNN-LM": {},
+    "speculative": {"speculate": True},
+    f"speculative, always {STEPS} tokens": {"speculate": True, "steps": STEPS},
+    "speculative, no entries behind neighbours": {"speculate": True, "consecutive": 0},
 }
-"""Settings of `KNNLanguageModel`; "speculative" has the defaults."""
+"""Settings of `KNNLanguageModel`."""
 DRAWN = 0.7
 
 

@@ -38,7 +38,7 @@ class IVFPQ:
 
     >>> IVFPQ(probes=0)
     Traceback (most recent call last):
-    ragkit.errors.InputError: probes must be >= 1, got 0
+    ragkit.errors.InputError: probes must be a whole number of at least 1, got 0
     """
 
     cells: int | None = None

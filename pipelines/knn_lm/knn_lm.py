@@ -1,4 +1,4 @@
-"""KNNLanguageModel: a causal model that remembers, by the nearest contexts of a datastore, and writes as fast as speculation can make it.
+"""KNNLanguageModel: a causal model that remembers, by the nearest contexts of a datastore, with speculation where searches are slow.
 
 source  Khandelwal et al., Generalization through Memorization, ICLR 2020 (kNN-LM); Zhang et al., Accelerating Retrieval-Augmented
         Language Model Serving with Speculation, ICML 2024 (RaLMSpec: its speculation)
@@ -50,7 +50,8 @@ class KNNLanguageModel:
     tau          above 0: how fast a neighbour's weight falls with its squared distance, in `TokenDatastore.unit`
     farthest     squared distance of the nearest entry, in that unit, beyond which lambda is 0; None: any
     k            neighbours
-    speculate    guess tokens by a local cache of entries, and verify several at once; the same text comes out. False: a search a token
+    speculate    guess tokens by a local cache of entries, and verify several at once; the same text comes out. It pays where a search
+                 takes longer than a token of the model, and one for several contexts little longer than for one. False: a search a token
     kept         nearest neighbours of each search that are put into the cache
     consecutive  entries behind each that are put there too
     steps        tokens of a round of speculation; None: as many as are fastest, by what the last rounds told
@@ -65,7 +66,7 @@ class KNNLanguageModel:
     tau: float = 1.0
     farthest: float | None = None
     k: int = 1024
-    speculate: bool = True
+    speculate: bool = False
     kept: int = 64
     consecutive: int = 8
     steps: int | None = None

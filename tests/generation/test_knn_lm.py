@@ -468,7 +468,7 @@ def test_fitting_helps_the_texts_it_is_fitted_on(model: TransformersModel, store
 def alike(store: TokenDatastore, model: TransformersModel, prompt: str, settings: dict[str, Any], **given: Any) -> tuple[Any, Any]:
     """The same text twice, with speculation and without."""
     plain = KNNLanguageModel(store, model, speculate=False, **settings).generate(prompt, **given)
-    quick = KNNLanguageModel(store, model, **settings).generate(prompt, **given)
+    quick = KNNLanguageModel(store, model, speculate=True, **settings).generate(prompt, **given)
     assert (quick.tokens, quick.text, quick.finish) == (plain.tokens, plain.text, plain.finish)
     return plain.trace, quick.trace
 
@@ -548,9 +548,11 @@ def test_ends_and_limits(model: TransformersModel, store: TokenDatastore, tmp_pa
     for seed in range(12):
         settings = {"weight": 0.95, "tau": 5.0, "k": 20, "steps": 4}
         alike(made, model, "I think", settings, max_tokens=30, temperature=1.0, seed=seed)
-        finishes.append(KNNLanguageModel(made, model, **settings).generate("I think", max_tokens=30, temperature=1.0, seed=seed).finish)  # type: ignore[arg-type]
+        finishes.append(
+            KNNLanguageModel(made, model, speculate=True, **settings).generate("I think", max_tokens=30, temperature=1.0, seed=seed).finish
+        )  # type: ignore[arg-type]
     assert "stop" in finishes
-    one = KNNLanguageModel(store, model).generate("I think", max_tokens=1)
+    one = KNNLanguageModel(store, model, speculate=True).generate("I think", max_tokens=1)
     assert len(one.tokens) == 1
     assert one.finish == "length"
     with pytest.raises(ContextOverflow, match="512"):
@@ -559,9 +561,18 @@ def test_ends_and_limits(model: TransformersModel, store: TokenDatastore, tmp_pa
         KNNLanguageModel(store, model).generate("I think", max_tokens=0)
 
 
+def test_models_that_can_not_go_back_do_not_guess(tmp_path: Path) -> None:
+    """They write all the same."""
+    moving = model_of(llama, rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
+    store = TokenDatastore.build(tmp_path / "s", moving, texts_of(1)[:3], window=32, stride=16)
+    with pytest.raises(InputError, match="moves with the length"):
+        KNNLanguageModel(store, moving, speculate=True).generate("I think")
+    assert KNNLanguageModel(store, moving).generate("I think", max_tokens=4).trace.searches in range(1, 5)
+
+
 def test_drawn_texts_follow_the_mixture(model: TransformersModel, store: TokenDatastore) -> None:
     """The first two tokens of many drawn texts, against the distribution: so no guess gets in by its being guessed."""
-    knn = KNNLanguageModel(store, model, weight=0.8, tau=4.0, k=12, kept=1, consecutive=0, steps=2)
+    knn = KNNLanguageModel(store, model, weight=0.8, tau=4.0, k=12, speculate=True, kept=1, consecutive=0, steps=2)
     keys = ContextKeys(model)
     how = Interpolation(0.8, 4.0 * store.unit)
     prompt = model.encode("I think")
