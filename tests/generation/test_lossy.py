@@ -17,7 +17,7 @@ from ragkit.errors import InputError
 from ragkit.evaluation.answers import exact_match
 from ragkit.generation import Choices
 from tests.generation import test_speculative_sampling as sampled
-from tests.generation.drafters import Scattered
+from tests.generation.drafters import Free, Scattered
 from tests.generation.test_speculative import model_of, prompts, speculating
 from tests.generation.tiny_models import llama, one_thread, torch
 
@@ -29,6 +29,7 @@ from ragkit.generation.speculative.drafters import (  # isort: skip
 )  # fmt: skip
 from ragkit.generation.speculative.judge import judged  # isort: skip
 from ragkit.generation.speculative.rapid import drawn_to  # isort: skip
+from ragkit.generation.speculative.speculator import Speculator  # isort: skip
 from ragkit.generation.local.sampling import Sampling  # isort: skip
 from ragkit.generation.types import Sources  # isort: skip
 
@@ -152,6 +153,14 @@ def slowly(target: TransformersModel, draft: TransformersModel, prompt: str, sho
     return text + writer.end()
 
 
+def freely(model: TransformersModel) -> TransformersModel:
+    """Every draft is verified."""
+    had = model._speculator
+    assert had is not None
+    model._speculator = Speculator(had.drafters, width=had.width, ends=model.ends, trees=had.trees, timed=Free)
+    return model
+
+
 def last_law(model: TransformersModel, ids: Sequence[int]) -> np.ndarray:
     with torch.no_grad():
         found: np.ndarray = model.net.model(input_ids=torch.tensor([list(ids)])).logits[0, -1].double().softmax(-1).numpy()
@@ -169,14 +178,15 @@ def test_the_most_probable_text_is_that_of_the_law(shape: str, name: str) -> Non
     expected = [slowly(plain, small, p, s, shift, 24) for p, s in zip(asked, short, strict=True)]
     passed = gate(3.2, target=plain.fingerprint, draft=small.fingerprint, temperature=0.0)
     sources = [Sources(short=s) for s in short]
-    for depth in (1, 4, 12):
+    for depth, timed in ((1, False), (4, False), (12, False), (4, True)):
         drafter = RAPID(small, eta=20, depth=depth) if name == "RAPID" else Judge(small, passed, depth=depth)
         model = plain.drafting(drafter, allow_lossy=True)
+        model = model if timed else freely(model)
         alone = [model.generate([p], max_tokens=24, sources=[s])[0] for p, s in zip(asked, sources, strict=True)]
         assert [c.text for c in alone] == expected
         reports = [c.speculation for c in alone]
         assert all(r is not None and not r.lossless and r.law == drafter.law for r in reports)
-        assert depth == 1 or sum(sum(r.accepted.values()) for r in reports if r) > 15
+        assert depth == 1 or timed or sum(sum(r.accepted.values()) for r in reports if r) > 15
         assert "".join(model.stream(asked[0], max_tokens=24, sources=sources[0])) == expected[0]
         if shape != "mistral":
             together = model.generate(asked, max_tokens=24, sources=sources)
@@ -222,7 +232,7 @@ def test_a_report_says_where_the_draft_model_reads_no_more() -> None:
 def test_the_same_model_can_draft_for_itself() -> None:
     """With nothing shorter to read, q is p, and the shift is none."""
     plain = model_of("llama")
-    model = plain.drafting(RAPID(plain, eta=50), allow_lossy=True)
+    model = freely(plain.drafting(RAPID(plain, eta=50), allow_lossy=True))
     for prompt in prompts(4, 31):
         (found,), (expected,) = (m.generate([prompt], max_tokens=24) for m in (model, plain))
         assert found.text == expected.text

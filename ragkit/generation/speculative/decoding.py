@@ -50,14 +50,18 @@ def speculate(
     if 0 < len(live) < len(rows):
         tree.keep(live)
     pace = Pace()
+    steady = not speculator.lossless and sampling.temperature > 0  # so that a seed gives one text, whatever the clock says
     while live:
         began = perf_counter()
         costs = speculator.costs(len(live))
         plain = costs.plain
-        asks = pace.drafts(plain) or not speculator.lossless
+        asks = pace.drafts(plain) or steady
         plans = [
-            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, costs) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
-        ]  # fmt: skip
+            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1 if asks else 0, costs)
+            if asks or not speculator.lossless
+            else Plan.bare(rows[r].tokens[-1])
+            for r in live
+        ]
         width = max(map(len, plans))
         passing = perf_counter()
         logits = tree.verify(*_filled(plans, width), see)

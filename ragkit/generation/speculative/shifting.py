@@ -34,7 +34,7 @@ def shifting(model: str | TransformersModel, depth: int, request: Request, shift
 
 
 class Shifting(Writing):
-    """See `shifting`. Chains of one depth, drawn as the model that writes draws, at temperature 0 the most probable tokens."""
+    """See `shifting`. Chains of one depth, drawn as the model that writes draws; at temperature 0 the most probable tokens that pay."""
 
     def __init__(self, spec: DraftModel, model: TransformersModel, request: Request, sampling: Sampling, shift: Shift | None) -> None:
         super().__init__(spec, model, request, sampling.drawing())
@@ -49,10 +49,12 @@ class Shifting(Writing):
             return EMPTY
         tokens: list[int] = []
         laws = {-1: self._law(self._ids[self._read :], committed=True)}
-        while len(tokens) < depth:
+        likely = rate = self._taken / self._tried
+        while len(tokens) < depth and (not tokens or self._draws or self._pays(likely, budget)):
             q = laws[len(tokens) - 1]
             tokens.append(draw(q, self._generator) if self._draws else int(q.argmax()))
             laws[len(tokens) - 1] = self._law(tokens[-1:])
+            likely *= rate
         self._chain = tokens
         chain = Draft.chain(tokens)
         return Draft(chain.tokens, chain.parents, chain.grades, chain.places, laws, self._shift)
