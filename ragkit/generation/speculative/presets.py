@@ -22,8 +22,7 @@ def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator 
     """
     if speculate is False or speculate is None:
         return None
-    if isinstance(speculate, str) and speculate not in ("auto", "passages", "corpus"):
-        raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, Fused(…) or False, got {speculate!r}")
+    drafters = drafters_of(speculate)
     net = model.net
     if not net.goes_back:
         if speculate == "auto":
@@ -34,12 +33,14 @@ def speculator_of(model: TransformersModel, speculate: Speculate) -> Speculator 
         )
     from ragkit.generation.speculative.speculator import Speculator
 
-    return Speculator(drafters_of(speculate), width=net.width, ends=model.ends, trees=net.reads_blocks)
+    return Speculator(drafters, width=net.width, ends=model.ends, trees=net.reads_blocks)
 
 
 def drafters_of(speculate: str | Drafter | Fused) -> tuple[Drafter, ...]:
-    """Drafters by a preset's name, or as they are given."""
+    """Drafters by a preset's name, or as they are given; raises InputError for an unknown name."""
     if isinstance(speculate, str):
+        if speculate not in ("auto", "passages", "corpus"):
+            raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, Fused(…) or False, got {speculate!r}")
         from ragkit.generation.speculative.rest import REST
         from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter
         from ragkit.generation.speculative.token_recycling import TokenRecycling
