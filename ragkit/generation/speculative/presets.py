@@ -24,8 +24,6 @@ def speculator_of(model: TransformersModel, speculate: Speculate, *, allow_lossy
     """
     if speculate is False or speculate is None:
         return None
-    if isinstance(speculate, str) and speculate not in ("auto", "passages", "corpus"):
-        raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, Fused(…) or False, got {speculate!r}")
     drafters = drafters_of(speculate)
     _check_lossy(drafters, allow_lossy)
     net = model.net
@@ -42,8 +40,10 @@ def speculator_of(model: TransformersModel, speculate: Speculate, *, allow_lossy
 
 
 def drafters_of(speculate: str | Drafter | Fused) -> tuple[Drafter, ...]:
-    """Drafters by a preset's name, or as they are given."""
+    """Drafters by a preset's name, or as they are given; raises InputError for an unknown name."""
     if isinstance(speculate, str):
+        if speculate not in ("auto", "passages", "corpus"):
+            raise InputError(f"speculate must be 'auto', 'passages', 'corpus', a drafter, Fused(…) or False, got {speculate!r}")
         from ragkit.generation.speculative.rest import REST
         from ragkit.generation.speculative.suffix_automaton import SuffixAutomatonDrafter
         from ragkit.generation.speculative.token_recycling import TokenRecycling
