@@ -105,7 +105,8 @@ class _Drafting:
 
     def __init__(self, speculator: Speculator, request: Request, generation_config: Any, criteria: Any, sink: _OneByOne) -> None:
         self._drafts, self._costs = speculator.begin(request), speculator.costs(1)
-        self._pace, self._sink = Pace(self._costs), sink
+        self._pace, self._sink = Pace(), sink
+        self._plain: float | None = None
         self._name = speculator.drafters[0].name
         self._prompt, self._ids = request.prompt, list(request.prompt)
         self._longest = int(generation_config.max_length)
@@ -119,7 +120,8 @@ class _Drafting:
         self._began = perf_counter()
         if len(self._ids) == len(self._prompt):  # the pass over the prompt gives the first token without a draft
             return input_ids, None
-        self._asks = self._pace.drafts()
+        self._plain = self._costs.plain
+        self._asks = self._pace.drafts(self._plain)
         last = self._ids[-1]
         plan = self._drafts.plan(last, self._longest - len(self._ids) - 1, self._costs) if self._asks else Plan.bare(last)
         if plan.laws:
@@ -147,8 +149,8 @@ class _Drafting:
         verified = Verified(written, plan.tokens, plan.parents, range(len(written)), scores[0])
         (self._drafts.observe if self._asks else self._drafts.skip)(plan, verified)
         self._last = perf_counter()
-        if self._asks:
-            self._pace.add(len(written), self._last - self._began - self._sink.seconds)
+        if self._asks and self._plain is not None:
+            self._pace.add(len(written), self._last - self._began - self._sink.seconds, self._plain)
 
     def report(self, passages: Passages, ends: frozenset[int]) -> Speculation:
         """What drafts did for the text, once it is written."""
