@@ -13,7 +13,8 @@ import ragkit
 
 NAMES = (
     "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "infinity_gram", "ingest", "knn_lm", "lossy", "mutate",
-    "ngram", "ngram_retrieval", "quotes", "ralmspec", "rerank", "rerank_quality", "retrieval", "speculate", "train_listwise",
+    "ngram", "ngram_retrieval", "online_draft", "quotes", "ralmspec", "rerank", "rerank_quality", "retrieval", "speculate",
+    "train_listwise",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def run(data: Path) -> dict[str, Any]:
     plain = target()
     asked = [t for t in tasks(*files(data), plain.tokens.tokenizer) if len(t.passages) > 1]
     asked = asked[:: max(1, len(asked) // TEXTS)][:TEXTS]
-    sources = [Sources(t.passages, short="\n\n".join([t.passages[0], t.prompt[len("\n\n".join(t.passages)) + 2 :]])) for t in asked]
+    sources = [Sources(t.passages, short="\n\n".join([t.passages[0], t.beginning])) for t in asked]
     systems = {"plain": plain}
     for name, model in (("docs-1m", str(models() / "docs-1m")), ("docs-7m", plain)):
         systems |= {f"{name}, eta {eta:g}": plain.drafting(RAPID(model, eta=eta), allow_lossy=True) for eta in ETAS}

@@ -34,6 +34,7 @@ class Request:
     tokenizer  its fingerprint; "" where that does not matter
     short      the same with fewer passages, for drafters that read it in place of the prompt; None where there is none
     target     fingerprint of the model that writes; "" where that does not matter
+    learn      label under which a draft model may learn from it, see `Sources`; "": not at all
     """
 
     prompt: Sequence[int]
@@ -44,6 +45,7 @@ class Request:
     tokenizer: str = ""
     short: Sequence[int] | None = None
     target: str = ""
+    learn: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from ragkit.generation.speculative.draft_model import DraftModel
 from ragkit.generation.speculative.fused import Fused
 from ragkit.generation.speculative.infinity_gram import InfinityGramDrafter
 from ragkit.generation.speculative.judge import Judge, QualityGate
+from ragkit.generation.speculative.online import OnlineDraft
 from ragkit.generation.speculative.rapid import RAPID
 from ragkit.generation.speculative.rasd import RASD
 from ragkit.generation.speculative.rest import REST
@@ -20,6 +21,7 @@ __all__ = [
     "InfinityGramDrafter",
     "Judge",
     "QualityGate",
+    "OnlineDraft",
     "SuffixAutomatonDrafter",
     "TokenRecycling",
     "TriGramDrafter",

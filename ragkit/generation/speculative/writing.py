@@ -48,7 +48,9 @@ class SpeculativeWriting:
         for sequence, given in zip(sequences, sources, strict=True):
             passages = [model.tokens.continuing(p) for p in given.passages]
             short = None if given.short is None else model.encode(given.short)
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer, short, model.fingerprint)
+            request = Request(
+                sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer, short, model.fingerprint, given.learn
+            )  # fmt: skip
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
