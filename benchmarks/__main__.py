@@ -12,7 +12,7 @@ from pathlib import Path
 import ragkit
 
 NAMES = (
-    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "infinity_gram", "ingest", "mutate", "ngram",
+    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "infinity_gram", "ingest", "knn_lm", "mutate", "ngram",
     "ngram_retrieval", "quotes", "ralmspec", "rerank", "rerank_quality", "retrieval", "speculate", "train_listwise",
 )  # fmt: skip
 

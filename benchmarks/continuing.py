@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit import BM25, Collection, Document, llm
+from ragkit.generation.local.transformers_model import TransformersModel
 
 PASSAGE_TOKENS, BEGINNING_TOKENS, WRITTEN = 256, 96, 128
 """Of a prompt, and of what is written behind it: docs-7m was trained on 512 in all."""
@@ -23,12 +24,17 @@ PASSAGES = 3
 class Task:
     """One text to go on with.
 
-    prompt    passages and the beginning, as the model reads them
-    passages  texts of the passages, as they stand in the prompt
+    beginning  of the text that is to be gone on with
+    passages   texts that stand before it
     """
 
-    prompt: str
+    beginning: str
     passages: tuple[str, ...]
+
+    @property
+    def prompt(self) -> str:
+        """As the model reads it."""
+        return "\n\n".join([*self.passages, self.beginning])
 
 
 def models() -> Path:
@@ -61,7 +67,7 @@ def tasks(seen: dict[str, str], unseen: dict[str, str], tokenizer: Any) -> list[
                     cut = tokenizer.encode(hit.passage.text, add_special_tokens=False)[: max(0, room)]
                     if len(cut) > 8:
                         passages.append(tokenizer.decode(cut))
-                out.append(Task("\n\n".join([*passages, beginning]), tuple(passages)))
+                out.append(Task(beginning, tuple(passages)))
     return out
 
 
@@ -71,6 +77,14 @@ def distinct_4_grams(tokens: NDArray[np.int64] | list[int]) -> float:
     return len(set(grams)) / max(1, len(grams))
 
 
-def target(**settings: Any) -> Any:
-    """docs-7m."""
-    return llm(str(models() / "docs-7m"), **settings)
+def target() -> Any:
+    """docs-7m, which writes a token a pass and keeps no beginnings."""
+    return llm(str(models() / "docs-7m"), prefix_cache=False)
+
+
+def speculating(plain: Any, speculate: Any) -> Any:
+    """The same weights with drafts: drafters that have learnt nothing yet."""
+    model, tokenizer = plain.net.model, plain.tokens.tokenizer
+    return TransformersModel(
+        model, tokenizer, name=plain.name, fingerprint=plain.fingerprint, prefix_cache=False, speculate=speculate
+    )  # fmt: skip

@@ -42,10 +42,12 @@ class Sources:
 
     passages  as they stand in the prompt
     corpus    many more, as an n-gram index of the model's tokens
+    short     the prompt with few of its passages, for a drafter that reads it in place of the prompt (`RAPID`)
     """
 
     passages: tuple[str, ...] = ()
     corpus: ContinuationIndex | None = None
+    short: Prompt | None = None
 
 
 @dataclass(frozen=True)

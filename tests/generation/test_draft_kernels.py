@@ -208,18 +208,18 @@ def test_tri_grams_give_the_most_probable_paths(seed: int) -> None:
 
 
 def test_drafting_stops_where_it_does_not_pay_and_starts_again() -> None:
-    costs = Costs(9)
-    pace = Pace(costs)
-    assert not pace.drafts()  # plain passes are measured first
-    for _ in range(3):
-        costs.add(1, 1.0)
-    assert all(pace.drafts() for _ in range(10))
+    pace = Pace()
+    assert not pace.drafts(None)  # plain passes are measured first
+    assert all(pace.drafts(1.0) for _ in range(10))
     for _ in range(64):
-        pace.add(1.0, 1.3)
-    assert sum(pace.drafts() for _ in range(80)) == 10
+        pace.add(1.0, 1.3, 1.0)
+    assert sum(pace.drafts(1.0) for _ in range(80)) == 10
     for _ in range(64):
-        pace.add(2.0, 1.3)
-    assert all(pace.drafts() for _ in range(80))
+        pace.add(2.0, 1.3, 1.0)
+    assert all(pace.drafts(1.0) for _ in range(80))
+    for _ in range(64):
+        pace.add(2.0, 1.3, 0.6)  # fewer rows are left: a plain pass takes less
+    assert sum(pace.drafts(0.6) for _ in range(80)) == 10
 
 
 def test_a_drafter_is_asked_while_it_adds_more_than_it_takes() -> None:

@@ -7,7 +7,8 @@ given explicitly, so that it moves nothing. Models that can't be padded so are c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
@@ -72,14 +73,29 @@ class CausalNet:
         starts = prefix.layers if prefix is not None else (None,) * self._n_layers
         return Cache(layers=[GrowingLayer(room, start) for start in starts])
 
-    def forward(self, ids: Any, cache: Any, mask: Any, positions: Any, keep: int) -> Any:
-        """Logits of the last positions, float32 (R, keep, V). ids, positions (R, T); mask (R, all so far) or None"""
+    def forward(self, ids: Any, cache: Any, mask: Any, positions: Any, keep: int, see: Callable[[Any], None] | None = None) -> Any:
+        """Logits of the last positions, float32 (R, keep, V). ids, positions (R, T); mask (R, all so far) or None
+
+        see  is given the last hidden states (R, keep, hidden), of which the logits are made
+        """
         given: dict[str, Any] = {"position_ids": positions} if self.batches or self.reusable else {}
         if self._keeps:
             given["logits_to_keep"] = keep
-        with self.lock, self.torch.inference_mode():
+        with self.lock, self.torch.inference_mode(), self._watched(see, keep):
             out = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, return_dict=True, **given)
             return out.logits[:, -keep:].float()
+
+    @contextmanager
+    def _watched(self, see: Callable[[Any], None] | None, keep: int) -> Iterator[None]:
+        """Tell what goes into the head."""
+        if see is None:
+            yield
+            return
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(lambda _, given: see(given[0][:, -keep:]))
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def extend(self, prefix: Prefix | None, ids: NDArray[np.int64]) -> Prefix:
         """The prefix of these tokens, computed from where the given one, which they begin with, ends."""
@@ -124,11 +140,11 @@ class CausalBatch:
         self.cache = net.cache(prefix, self._room)
         self.passes = 0
 
-    def start(self, keep: int = 1) -> Any:
-        """Read the rows; logits float32 (R, keep, V) of their last positions."""
+    def start(self, keep: int = 1, see: Callable[[Any], None] | None = None) -> Any:
+        """Read the rows; logits float32 (R, keep, V) of their last positions. see: of `CausalNet.forward`"""
         self.passes += 1
         mask = None if self.mask is None else self.mask[:, : self.size]
-        return self.net.forward(self._ids, self.cache, mask, self._positions, keep)
+        return self.net.forward(self._ids, self.cache, mask, self._positions, keep, see)
 
     def step(self, tokens: Sequence[int]) -> Any:
         """Write one token a row; logits float32 (R, V) of what follows."""
@@ -156,10 +172,17 @@ class CausalBatch:
         self.next = self.next + len(tokens)
         return logits[:, 0]
 
+    def remember(self) -> None:
+        """Keep what `cut` brings back where layers would let it go: before anything is read that may be forgotten."""
+        if not self.net.reusable:
+            self.cache.activate_past_recording()
+
     def cut(self, length: int) -> None:
-        """Forget all but the first tokens of the only row; what is left is as it was. Only where `CausalNet.reusable`."""
-        for layer in self.cache.layers:
-            layer.crop(length - self.size)
+        """Forget all but the first tokens of the only row; what is left is as it was.
+
+        Only where `CausalNet.goes_back`, and behind `remember`, no further than to what was read when this was called last.
+        """
+        self.cache.crop(length - self.size)
         self.next = self.next + (length - self.size)
         self.size = length
 

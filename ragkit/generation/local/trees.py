@@ -5,7 +5,7 @@ source: Miao et al., SpecInfer, ASPLOS 2024 (tree attention); Cai et al., Medusa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,20 +27,22 @@ class TreeBatch:
         self._base: NDArray[np.bool_] | None = None if batch.mask is None else batch.mask[:, : batch.size].cpu().numpy()
         self._filled = np.full(len(batch.next), batch.size, np.int64)
         self._next = batch.next[:, 0].cpu().numpy()
-        if not net.reusable:
-            batch.cache.activate_past_recording()
+        batch.remember()
 
     @property
     def n_rows(self) -> int:
         """Rows that are being written."""
         return len(self._filled)
 
-    def verify(self, tokens: NDArray[np.int64], depths: NDArray[np.int64], sees: NDArray[np.bool_]) -> Any:
+    def verify(
+        self, tokens: NDArray[np.int64], depths: NDArray[np.int64], sees: NDArray[np.bool_], see: Callable[[Any], None] | None = None
+    ) -> Any:
         """Logits float32 (R, T, V) of what follows each token of a tree a row.
 
         tokens  (R, T)     the token behind all that was read, then what may follow it
         depths  (R, T)     of each token below the first
         sees    (R, T, T)  which tokens of its tree each one follows, itself included; what fills a row up sees itself alone
+        see     is given the last hidden states (R, T, hidden)
         """
         net, torch = self._net, self._net.torch
         self._batch.passes += 1
@@ -52,7 +54,7 @@ class TreeBatch:
         positions = torch.from_numpy(self._next[:, None] + depths).to(net.device)
         single = tokens.shape[1] == 1 and self._base is None and not ragged
         mask = None if single or not net.reads_blocks else self._mask(tokens.shape[1], sees)
-        return net.forward(torch.from_numpy(tokens).to(net.device), self._batch.cache, mask, positions, tokens.shape[1])
+        return net.forward(torch.from_numpy(tokens).to(net.device), self._batch.cache, mask, positions, tokens.shape[1], see)
 
     def accept(self, paths: Sequence[Sequence[int]], width: int) -> None:
         """Keep of each row's tree of `width` tokens, which was read last, one path: its nodes, from the first on."""
@@ -69,11 +71,6 @@ class TreeBatch:
         spare = int(before.max() + width - self._filled.max())
         if spare or not self._net.reusable:
             cache.crop(-spare)
-
-    def drop_last(self, count: int) -> None:
-        """Forget the last tokens of the only row."""
-        self._filled, self._next = self._filled - count, self._next - count
-        self._batch.cache.crop(-count)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""

@@ -51,12 +51,11 @@ def _shown(piece: Piece) -> str:
 
 
 def _place(run: AcceptedRun) -> str:
-    if run.passage is None:
-        return "in no passage"
-    at = f"characters {run.at}–{run.at + len(run.text)}" if run.at is not None else ""
     if run.begin is not None:
         at = f"{run.document} {run.begin}–{run.begin + len(run.text)}"
-    return f"passage {run.passage + 1}, {at}"
+    else:
+        at = f"characters {run.at}–{run.at + len(run.text)}" if run.at is not None else "in no passage"
+    return at if run.passage is None else f"passage {run.passage + 1}, {at}"
 
 
 def _legend(pieces: Sequence[Piece]) -> str:

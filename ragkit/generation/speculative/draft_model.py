@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from operator import eq
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -20,12 +22,13 @@ from ragkit.generation.local.causal import CausalBatch, CausalNet
 from ragkit.generation.local.files import tokenizer_fingerprint
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.local.transformers_model import TransformersModel
-from ragkit.generation.local.trees import TreeBatch
 from ragkit.generation.speculative.acceptance import draw
 from ragkit.generation.speculative.draft import EMPTY, Budget, Draft, Request, Verified
 from ragkit.generation.speculative.vocab_trim import trimmed
 
 _GRADES = 16
+_FADES = 0.98
+"""What a token counts that was drafted before the last."""
 _FIRST_GUESS = 0.5
 """Share of its tokens that are taken, before that was measured."""
 
@@ -73,12 +76,17 @@ class DraftModel:
 
     def begin(self, request: Request) -> Writing:
         """See `ragkit.protocols.Drafter`; raises InputError where the two models' tokens are not the same."""
+        model = self.load_for(request)
+        drawn = self.drawn and request.sampling is not None and request.sampling.temperature > 0
+        return Writing(self, model, request, request.sampling if drawn else None)
+
+    def load_for(self, request: Request) -> TransformersModel:
+        """The same; raises InputError too where it cuts texts into other tokens than the model that writes."""
         model = self.load()
         mine = tokenizer_fingerprint(model.tokens.tokenizer)
         if request.tokenizer and mine != request.tokenizer:
             raise InputError(f"{model.name!r} can't draft here: it cuts texts into other tokens; give a model with the same tokenizer")
-        drawn = self.drawn and request.sampling is not None and request.sampling.temperature > 0
-        return Writing(self, model, request, request.sampling if drawn else None)
+        return model
 
 
 class Writing:
@@ -92,9 +100,9 @@ class Writing:
         self._net, self._kept = spec.net(model)
         self._width = request.width
         self._ids = [int(t) for t in request.prompt]
-        self._tree: TreeBatch | None = None
+        self._batch: CausalBatch | None = None
         self._read = 0
-        self._ahead: list[int] = []
+        self._chain: list[int] = []
         self._seconds: float | None = None
         self._taken, self._tried = _FIRST_GUESS, 1.0
         self.first: NDArray[np.float64] | None = None
@@ -103,7 +111,10 @@ class Writing:
             import torch
 
             self._generator = torch.Generator()
-            self._generator.manual_seed(0x5EED if sampling.seed is None else sampling.seed + 1)  # not what texts are drawn by
+            if sampling.seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(sampling.seed + 1)  # not what texts are drawn by
 
     def propose(self, budget: Budget) -> Draft:
         """See `ragkit.protocols.Drafting`."""
@@ -118,14 +129,16 @@ class Writing:
     def observe(self, verified: Verified) -> None:
         """See `ragkit.protocols.Drafting`."""
         written = [int(t) for t in verified.written]
+        right = sum(takewhile(bool, map(eq, self._chain, written)))
+        if self._chain:
+            self._taken = _FADES * self._taken + right
+            self._tried = _FADES * self._tried + min(right + 1, len(self._chain))
         self._ids += written
-        same = 0  # the last token is read again in any case, for what follows it
-        while same < min(len(self._ahead), len(written) - 1) and self._ahead[same] == written[same]:
-            same += 1
-        if self._tree is not None and len(self._ahead) > same:
-            self._tree.drop_last(len(self._ahead) - same)
-        self._read += same
-        self._ahead = []
+        if self._batch is not None:
+            # of what was read ahead; the last token is read again in any case, for what follows it
+            self._read += min(right, len(written) - 1, self._batch.size - self._read)
+            self._batch.cut(self._read)
+        self._chain = []
 
     def passage_of(self, place: int) -> None:
         """See `ragkit.protocols.Drafting`."""
@@ -134,7 +147,7 @@ class Writing:
         tokens: list[int] = []
         parents: list[int] = []
         grades: list[int] = []
-        parent, likely = -1, 1.0
+        parent, likely, chain = -1, 1.0, self._chain
         q = self.first = self._whole(_softmax(self._logits(self._ids[self._read :], committed=True)))
         for d in range(depth):
             best = np.argpartition(-q[: self._width], min(self._spec.branches, len(q) - 1))[: self._spec.branches]
@@ -146,9 +159,10 @@ class Writing:
                     grades.append(min(_GRADES - 1, int(_GRADES * q[token])))
             likely *= float(q[best[0]])
             parent = len(tokens) - len(best)
+            chain.append(int(best[0]))
             if d + 1 == depth or len(tokens) >= budget.nodes or not self._pays(likely, budget):
                 break
-            q = self._whole(_softmax(self._logits([tokens[parent]])))
+            q = self._whole(_softmax(self._logits(chain[-1:])))
         return Draft.of(tokens, parents, grades)
 
     def _drawn(self, budget: Budget, depth: int) -> Draft:
@@ -159,7 +173,7 @@ class Writing:
         logits = self._logits(self._ids[self._read :], committed=True)
         rate = self._taken / self._tried
         while True:
-            q = self._whole(sampling.probabilities(logits[None])[0])
+            q = self._whole(sampling.probabilities(logits[None, : self._width])[0])
             laws[len(tokens) - 1] = q
             tokens.append(draw(q, self._generator))
             likely *= rate
@@ -167,6 +181,7 @@ class Writing:
             if len(tokens) == depth or not self._pays(likely, budget):
                 break
             logits = self._logits(tokens[-1:])
+        self._chain = tokens
         chain = Draft.chain(tokens)
         return Draft(chain.tokens, chain.parents, chain.grades, chain.places, laws)
 
@@ -177,21 +192,16 @@ class Writing:
     def _logits(self, tokens: Sequence[int], *, committed: bool = False) -> Any:
         """float32 (V,) of what follows, after more tokens were read."""
         began = perf_counter()
-        if self._tree is None:
-            batch = CausalBatch(self._net, [tokens], None, 256)
-            logits = batch.start()[0, -1]
-            self._tree = TreeBatch(batch)
+        if self._batch is None:
+            self._batch = CausalBatch(self._net, [tokens], None, 256)
+            logits = self._batch.start()[0, -1]
+            self._batch.remember()
         else:
-            n = len(tokens)
-            chain = np.array([tokens], np.int64), np.arange(n)[None], np.tri(n, dtype=bool)[None]
-            logits = self._tree.verify(*chain)[0, -1]
-            self._tree.accept([range(n)], n)
+            logits = self._batch.read(tokens)[0]
             seconds = perf_counter() - began
             self._seconds = seconds if self._seconds is None else 0.8 * self._seconds + 0.2 * seconds
         if committed:
             self._read += len(tokens)
-        else:
-            self._ahead += tokens
         return logits
 
     def _whole(self, p: NDArray[np.float64]) -> NDArray[np.float64]:

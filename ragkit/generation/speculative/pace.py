@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from ragkit.generation.speculative.costs import Costs
-
 _WINDOW = 64
 """Steps that are looked back at to tell whether drafting pays."""
 _PAYS = 1.05
@@ -24,33 +22,27 @@ _SILENT = 16
 class Pace:
     """Whether a step asks for drafts: always while that pays, else now and then, to see whether it does again."""
 
-    def __init__(self, costs: Costs) -> None:
-        self._costs = costs
+    def __init__(self) -> None:
         self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
-        self._tokens, self._seconds = 0.0, 0.0
-        self._plain = 0
+        self._waited = 0
 
-    def drafts(self) -> bool:
-        """Whether the next step does."""
-        if self._costs.plain is None or (not self._pays() and self._plain < _ASLEEP - 1):
-            self._plain += 1
+    def drafts(self, plain: float | None) -> bool:
+        """Whether the next step does. plain: seconds of a pass over one token a row; None where that was not measured yet"""
+        if plain is None or (not self._pays() and self._waited < _ASLEEP - 1):
+            self._waited += 1
             return False
-        self._plain = 0
+        self._waited = 0
         return True
 
-    def add(self, tokens: float, seconds: float) -> None:
-        """Note a step that asked for drafts: tokens that it wrote, a row, and what it took in all."""
-        if len(self._steps) == _WINDOW:
-            old = self._steps[0]
-            self._tokens, self._seconds = self._tokens - old[0], self._seconds - old[1]
-        self._steps.append((tokens, seconds))
-        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
+    def add(self, tokens: float, seconds: float, plain: float) -> None:
+        """Note a step that asked for drafts: tokens that it wrote, a row, what it took in all, and what a plain pass would have."""
+        self._steps.append((tokens * plain, seconds))
 
     def _pays(self) -> bool:
-        plain = self._costs.plain
-        if plain is None or len(self._steps) < _WINDOW // 4:
+        if len(self._steps) < _WINDOW // 4:
             return True
-        return self._tokens * plain >= _PAYS * self._seconds
+        plain, drafted = map(sum, zip(*self._steps, strict=True))
+        return bool(plain >= _PAYS * drafted)
 
 
 class Worth:

@@ -11,6 +11,8 @@ from ragkit.errors import InputError
 if TYPE_CHECKING:
     from ragkit.types import Answer
 
+OWN_LAW = "the model's own distribution"
+
 
 @dataclass(frozen=True)
 class AcceptedRun:
@@ -19,11 +21,11 @@ class AcceptedRun:
     start, end  tokens of the answer
     source      name of the drafter
     passage     number of the passage that they were copied from, counted from 0; None where it was none
-    first       its token that the run begins with
+    first       its token that the run begins with; without a passage the place in the corpus, where it is known
     text        as it stands in the answer and, where a passage is named, in that passage
     at          the character of the passage that it begins with
     offset      the character of the answer's text that it begins with; None where a constraint told the text otherwise than tokens do
-    document    of the passage, where the passages are known to be parts of documents
+    document    of the passage, or of the place in the corpus, where they are known to be parts of documents
     begin       the character of the document that it begins with
     """
 
@@ -72,6 +74,8 @@ class Speculation:
     saved     seconds that plain passes would have taken more, as they were measured; below 0 where speculation lost; None where none was
     notes     what could not be done, and why
     text      that was written
+    lossless  whether the text is what would be written without drafts
+    law       what it follows
     """
 
     tokens: int
@@ -84,6 +88,8 @@ class Speculation:
     saved: float | None
     notes: tuple[str, ...] = ()
     text: str = ""
+    lossless: bool = True
+    law: str = OWN_LAW
 
     @property
     def tokens_per_pass(self) -> float:

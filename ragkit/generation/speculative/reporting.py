@@ -75,9 +75,14 @@ def _joined(runs: Sequence[AcceptedRun], tokens: Sequence[int], passages: Sequen
     out: list[AcceptedRun] = []
     for run in runs:
         last = out[-1] if out else None
-        if last is not None and last.first is not None and last.passage == run.passage and run.start == last.end + 1:
+        if (
+            last is not None
+            and last.first is not None
+            and last.passage is not None
+            and (last.passage, last.end + 1) == (run.passage, run.start)
+        ):
             place = last.first + last.end - last.start
-            if run.first == place + 1 and passages[last.passage or 0][place] == tokens[last.end]:
+            if run.first == place + 1 and passages[last.passage][place] == tokens[last.end]:
                 out[-1] = replace(last, end=run.end)
                 continue
         out.append(run)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.generation.speculative.costs import Costs
-from ragkit.generation.speculative.draft import GRADES, Budget, Request, Verified
+from ragkit.generation.speculative.draft import GRADES, Budget, Request, Shift, Verified
 from ragkit.generation.speculative.pace import Worth
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.report import AcceptedRun
 from ragkit.kernels.draft_trees import choose, lay_out, learn, unite
+from ragkit.protocols import HiddenStateDrafter
 
 if TYPE_CHECKING:
     from ragkit.protocols import Drafter, Drafting
@@ -50,6 +51,8 @@ class Speculator:
         shape = (len(self.drafters), GRADES)
         self.tried, self.taken = np.zeros(shape), np.zeros(shape)
         self.worth = [Worth() for _ in self.drafters]
+        self.lossless = all(d.lossless for d in self.drafters)
+        self.hidden = any(isinstance(d, HiddenStateDrafter) for d in self.drafters)
         self._costs: dict[int, Costs] = {}
         self._timed = timed
 
@@ -84,6 +87,8 @@ class Speculating:
         self._taken: list[tuple[int, int, int]] = []
         self.tokens, self.drafted = 0, 0
         self.depths: list[int] = []
+        self.alone = 0
+        """Tokens that no law was given for, though what drafts is lossy."""
 
     def plan(self, token: int, deepest: int, costs: Costs) -> Plan:
         """What to verify behind the last token written, at most `deepest` tokens behind one another."""
@@ -91,6 +96,7 @@ class Speculating:
         budget = Budget(min(who.most, deepest * who.most), deepest, costs.plain)
         n, forced = 0, 0
         laws: Mapping[int, NDArray[np.float64]] = {}
+        shift: Shift | None = None
         for s, drafting in enumerate(self._draftings):
             if len(self._draftings) > 1 and not who.worth[s].asks():  # `Pace` judges one alone
                 continue
@@ -109,18 +115,23 @@ class Speculating:
             if draft.laws:
                 if s or n < len(draft):
                     raise ValueError(f"{who.drafters[s].name} draws its tokens: it must come first, and they must all be kept")
-                forced, laws = n, draft.laws
+                if draft.shift is not None and who.drafters[s].lossless:
+                    raise ValueError(f"{who.drafters[s].name} says that it is lossless, and changes what is written")
+                forced, shift = n, draft.shift
+                laws = {node: _as_wide(law, who.width) for node, law in draft.laws.items()}
         self._n = n
+        self.alone += not (who.lossless or laws)
         most = self._choose(forced, deepest, who.rates, costs)
         if not most:
-            return Plan.bare(token)
+            return Plan.bare(token, {0: laws[-1]} if shift is not None else None, shift)
         tokens, parents = np.empty(most + 1, np.int64), np.empty(most + 1, np.int32)
         depths, sees = np.empty(most + 1, np.int64), np.empty((most + 1, most + 1), bool)
         tokens[0] = token
         nodes = self._chosen[:most].copy()
         lay_out(self._tokens, self._parents, nodes, tokens, parents, depths, sees)
-        # drawn nodes come first, so that they keep their numbers but for the root in front of them
-        return Plan(tokens, parents, depths, sees, nodes, {n + 1: law for n, law in laws.items()}, range(1, forced + 1))
+        at = {-1: 0} | {node: i + 1 for i, node in enumerate(nodes.tolist())}
+        drawn = range(1, 1 + int((nodes < forced).sum()))  # they come first
+        return Plan(tokens, parents, depths, sees, nodes, {at[n]: law for n, law in laws.items() if n in at}, drawn, shift)
 
     def _choose(self, forced: int, deepest: int, rates: NDArray[np.float64], costs: Costs) -> int:
         """How many nodes to verify; which ones is left in `_chosen`. Drafters that take long are judged by what they add."""
@@ -165,11 +176,11 @@ class Speculating:
         self.tokens += len(verified.written)
         self.drafted += len(plan) - 1
 
-    def begin_with(self, token: int) -> None:
-        """The first token, which the pass over the prompt gives."""
+    def begin_with(self, token: int, hidden: Any = None) -> None:
+        """The first token, which the pass over the prompt gives. hidden: (1, hidden), of the prompt's last token"""
         self.tokens = 1
         for drafting in self._draftings:
-            drafting.observe(Verified([token], np.zeros(0, np.int64), np.zeros(0, np.int32), [], None))
+            drafting.observe(Verified([token], np.zeros(0, np.int64), np.zeros(0, np.int32), [], None, hidden))
 
     @property
     def accepted(self) -> dict[str, int]:
@@ -198,3 +209,8 @@ class Speculating:
                 out.append(AcceptedRun(at, at + 1, self._speculator.drafters[source].name, passage, first))
             last = (at, source, place)
         return tuple(out)
+
+
+def _as_wide(law: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """A distribution over the model's logits, of a drafter's that may have fewer: heads of one tokenizer are padded differently."""
+    return law if len(law) == width else np.pad(law, (0, width - len(law)))

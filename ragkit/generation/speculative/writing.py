@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from ragkit.generation.local.decoding import Row, decode
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.speculative.decoding import speculate
 from ragkit.generation.speculative.draft import Request
-from ragkit.generation.speculative.report import Speculation
+from ragkit.generation.speculative.presets import lossy_of
+from ragkit.generation.speculative.report import OWN_LAW, Speculation
 from ragkit.generation.speculative.reporting import Passages, Written, report_of
 from ragkit.generation.speculative.speculator import Speculating, Speculator
 from ragkit.generation.types import Sources
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ragkit.generation.local.model import LocalModel
 
 SIDE_BY_SIDE = "several prompts at once are written without drafts: this model reads trees of tokens only a prompt at a time"
+NOT_CITED = "not for cited answers: some of its words are a draft model's"
 
 
 @dataclass
@@ -45,7 +47,8 @@ class SpeculativeWriting:
         self._texts: list[_Text] = []
         for sequence, given in zip(sequences, sources, strict=True):
             passages = [model.tokens.continuing(p) for p in given.passages]
-            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer)
+            short = None if given.short is None else model.encode(given.short)
+            request = Request(sequence, passages, speculator.width, given.corpus, sampling, model.tokenizer, short, model.fingerprint)
             self._texts.append(_Text(passages, speculator.begin(request)))
 
     def write(self, batch: CausalBatch, rows: Sequence[Row], numbers: Sequence[int], logprobs: bool) -> Iterator[None]:
@@ -72,7 +75,19 @@ class SpeculativeWriting:
         """What came of a prompt's drafts."""
         text, row = self._texts[number], self._rows[number]
         if text.note:
-            return Speculation(len(row.tokens), 0, 0, {}, (), (), {}, None, (text.note,), row.text)
+            return Speculation(len(row.tokens), 0, 0, {}, (), (), {}, None, (text.note,), text=row.text)
         plain = self._speculator.costs(1).plain if len(self._texts) == 1 else None
         written = Written(self._sequences[number], row.tokens, row.text, text.passes, text.seconds)
-        return report_of(text.drafts, written, Passages(self._sources[number].passages, text.passages, self._tokens.tokenizer), plain)
+        passages = Passages(self._sources[number].passages, text.passages, self._tokens.tokenizer)
+        notes, lossless, law = self._law(row, text.drafts)
+        return replace(report_of(text.drafts, written, passages, plain), notes=notes, lossless=lossless, law=law)
+
+    def _law(self, row: Row, drafts: Speculating) -> tuple[tuple[str, ...], bool, str]:
+        """(notes, whether the text is what would be written without drafts, what it follows)."""
+        lossy = lossy_of(self._speculator.drafters)
+        if lossy is None or row.guide is not None:  # what a constraint lets through is chosen by the model alone
+            return (), True, OWN_LAW
+        notes = [] if lossy.cited else [NOT_CITED]
+        if drafts.alone:
+            notes.append(f"{drafts.alone} of {drafts.tokens} tokens follow the model alone: the draft model reads no more")
+        return tuple(notes), False, lossy.law
