@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit import BM25, Collection, Document, llm
-from ragkit.generation.local.transformers_model import TransformersModel
 
 PASSAGE_TOKENS, BEGINNING_TOKENS, WRITTEN = 256, 96, 128
 """Of a prompt, and of what is written behind it: docs-7m was trained on 512 in all."""
@@ -80,11 +79,3 @@ def distinct_4_grams(tokens: NDArray[np.int64] | list[int]) -> float:
 def target() -> Any:
     """docs-7m, which writes a token a pass and keeps no beginnings."""
     return llm(str(models() / "docs-7m"), prefix_cache=False)
-
-
-def speculating(plain: Any, speculate: Any) -> Any:
-    """The same weights with drafts: drafters that have learnt nothing yet."""
-    model, tokenizer = plain.net.model, plain.tokens.tokenizer
-    return TransformersModel(
-        model, tokenizer, name=plain.name, fingerprint=plain.fingerprint, prefix_cache=False, speculate=speculate
-    )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.continuing import distinct_4_grams, files, models, speculating, target
+from benchmarks.continuing import distinct_4_grams, files, models, target
 from ragkit.generation.speculative.costs import Costs
 from ragkit.generation.speculative.draft_model import DraftModel
 from ragkit.generation.speculative.online import OnlineDraft
@@ -98,7 +98,7 @@ def _streamed(stream: list[str], elsewhere: list[str], drawn: bool) -> dict[str,
 
 
 def _write(drafter: Any, prompts: list[str], drawn: bool, learn: str = "") -> _Part:
-    model = speculating(target(), drafter)
+    model = target().drafting(drafter)
     model._speculator = Speculator([drafter], width=model.net.width, ends=model.ends, timed=_Even)
     done = [
         model.generate([p], max_tokens=WRITTEN, temperature=float(drawn), seed=seed, sources=[Sources(learn=learn)])[0]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.continuing import WRITTEN, Task, distinct_4_grams, files, models, speculating, target, tasks
+from benchmarks.continuing import WRITTEN, Task, distinct_4_grams, files, models, target, tasks
 from ragkit.generation.speculative.draft_model import DraftModel
 from ragkit.generation.speculative.fused import Fused
 from ragkit.generation.speculative.infinity_gram import InfinityGramDrafter
@@ -58,13 +58,13 @@ def run(data: Path) -> dict[str, Any]:
     counted, expected = [every[i] for i in kept], [done[i].text for i in kept]
     n_tokens = sum(done[i].usage.generated_tokens for i in kept)
     for drafts in _presets(corpus).values():  # code is compiled, and the draft model loaded, before anything is timed
-        speculating(plain, drafts).generate(["A pump and a valve."], max_tokens=32, sources=[Sources(("A valve and a pump.",), corpus)])
+        plain.drafting(drafts).generate(["A pump and a valve."], max_tokens=32, sources=[Sources(("A valve and a pump.",), corpus)])
     timed = {name: _Timed() for name in ("plain", *_presets(corpus), "transformers", *LOOKED)}
     fastest = ""
     for round_ in range(ROUNDS):
         # drafters that learn begin anew in each round: none has seen these texts before
         systems = {"plain": _ours(plain, counted, corpus)}
-        systems |= {name: _ours(speculating(plain, s), counted, corpus) for name, s in _presets(corpus).items()}
+        systems |= {name: _ours(plain.drafting(s), counted, corpus) for name, s in _presets(corpus).items()}
         systems |= _transformers(plain, counted)
         if round_:
             systems = {name: systems[name] for name in (*MAIN, fastest)}
@@ -200,7 +200,7 @@ def _unrelated(data: Path, plain: Any, every: list[Task], corpus: TokenSuffixes)
     passages = [d.text for d in islice(load_beir(data / "scifact"), 2 * UNRELATED)]
     ratios, parted = [], 0
     for round_ in range(ROUNDS):
-        pair = plain, speculating(plain, "auto")
+        pair = plain, plain.drafting("auto")
         seconds = [0.0, 0.0]
         for i in range(UNRELATED):
             told = passages[2 * i], passages[2 * i + 1]

@@ -395,12 +395,18 @@ class Lossy(SuffixAutomatonDrafter):
     lossless: ClassVar[bool] = False
 
 
+class Heads(SuffixAutomatonDrafter):
+    name: ClassVar[str] = "heads"
+    reads_hidden: ClassVar[bool] = True
+
+
 def test_what_cannot_be_drafted_for_is_refused_by_name() -> None:
     refused("2 texts were to be written at once .* call generate for each", text=CORPUS[:2])
     refused("3 texts were to be written at once", num_return_sequences=3, do_sample=True)
     refused("2 texts were to be written at once", num_beams=2)
     refused("not with contrastive search", penalty_alpha=0.6, top_k=4)
     refused("'lossy' changes what is written", drafter=Lossy())
+    refused("'heads' goes by hidden states", drafter=Heads())
     refused("speculate must be 'auto'", drafter="fast")
     refused("tuple is no drafter", drafter=("REST",))
     refused("give the model's tokenizer as text_tokenizer=", sources=Sources(("a",)))

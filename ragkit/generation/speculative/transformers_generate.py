@@ -27,7 +27,7 @@ from ragkit.generation.speculative.reporting import Passages, Written, report_of
 from ragkit.generation.speculative.speculator import Speculator
 from ragkit.generation.speculative.transformers_route import Sink, assisted, check_route, lock_of
 from ragkit.generation.types import Sources
-from ragkit.protocols import Drafter
+from ragkit.protocols import Drafter, HiddenStateDrafter
 
 if TYPE_CHECKING:
     from ragkit.generation.speculative.report import Speculation
@@ -106,13 +106,12 @@ class _Drafting:
     def __init__(self, speculator: Speculator, request: Request, generation_config: Any, criteria: Any, sink: _OneByOne) -> None:
         self._drafts, self._costs = speculator.begin(request), speculator.costs(1)
         self._pace, self._sink = Pace(), sink
-        self._plain: float | None = None
         self._name = speculator.drafters[0].name
         self._prompt, self._ids = request.prompt, list(request.prompt)
         self._longest = int(generation_config.max_length)
         self._stops = _stops(criteria, self._longest, _ends(generation_config))
         self._plan: Plan | None = None
-        self._asks = False
+        self._asks, self._plain = False, 0.0
         self._began = self._passing = self._first = self._last = 0.0
         self._passes = 0
 
@@ -120,8 +119,8 @@ class _Drafting:
         self._began = perf_counter()
         if len(self._ids) == len(self._prompt):  # the pass over the prompt gives the first token without a draft
             return input_ids, None
-        self._plain = self._costs.plain
-        self._asks = self._pace.drafts(self._plain)
+        plain = self._costs.plain
+        self._asks, self._plain = self._pace.drafts(plain), plain or 0.0
         last = self._ids[-1]
         plan = self._drafts.plan(last, self._longest - len(self._ids) - 1, self._costs) if self._asks else Plan.bare(last)
         if plan.laws:
@@ -149,7 +148,7 @@ class _Drafting:
         verified = Verified(written, plan.tokens, plan.parents, range(len(written)), scores[0])
         (self._drafts.observe if self._asks else self._drafts.skip)(plan, verified)
         self._last = perf_counter()
-        if self._asks and self._plain is not None:
+        if self._asks:
             self._pace.add(len(written), self._last - self._began - self._sink.seconds, self._plain)
 
     def report(self, passages: Passages, ends: frozenset[int]) -> Speculation:
@@ -240,6 +239,10 @@ def _check_drafters(drafters: Sequence[Drafter]) -> None:
     for one in drafters:
         if not one.lossless:
             raise InputError(f"the drafter {one.name!r} changes what is written (lossless is False); give one that does not")
+        if isinstance(one, HiddenStateDrafter):
+            raise InputError(
+                f"the drafter {one.name!r} goes by hidden states, which are not to be had here; write with ragkit.llm(…, speculate=…)"
+            )
 
 
 def _check_call(model: Any, input_ids: Any, generation_config: Any) -> None:
