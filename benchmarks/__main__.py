@@ -12,8 +12,9 @@ from pathlib import Path
 import ragkit
 
 NAMES = (
-    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "infinity_gram", "ingest", "mutate", "ngram",
-    "ngram_retrieval", "online_draft", "quotes", "ralmspec", "rerank", "rerank_quality", "retrieval", "speculate", "train_listwise",
+    "answers", "bm25", "chunking", "concurrency", "crash", "cross_encoder", "dense", "infinity_gram", "ingest", "knn_lm", "lossy", "mutate",
+    "ngram", "ngram_retrieval", "online_draft", "quotes", "ralmspec", "rerank", "rerank_quality", "retrieval", "speculate",
+    "train_listwise",
 )  # fmt: skip
 
 

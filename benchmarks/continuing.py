@@ -23,12 +23,17 @@ PASSAGES = 3
 class Task:
     """One text to go on with.
 
-    prompt    passages and the beginning, as the model reads them
-    passages  texts of the passages, as they stand in the prompt
+    beginning  of the text that is to be gone on with
+    passages   texts that stand before it
     """
 
-    prompt: str
+    beginning: str
     passages: tuple[str, ...]
+
+    @property
+    def prompt(self) -> str:
+        """As the model reads it."""
+        return "\n\n".join([*self.passages, self.beginning])
 
 
 def models() -> Path:
@@ -61,7 +66,7 @@ def tasks(seen: dict[str, str], unseen: dict[str, str], tokenizer: Any) -> list[
                     cut = tokenizer.encode(hit.passage.text, add_special_tokens=False)[: max(0, room)]
                     if len(cut) > 8:
                         passages.append(tokenizer.decode(cut))
-                out.append(Task("\n\n".join([*passages, beginning]), tuple(passages)))
+                out.append(Task(beginning, tuple(passages)))
     return out
 
 
@@ -71,6 +76,6 @@ def distinct_4_grams(tokens: NDArray[np.int64] | list[int]) -> float:
     return len(set(grams)) / max(1, len(grams))
 
 
-def target(**settings: Any) -> Any:
-    """docs-7m."""
-    return llm(str(models() / "docs-7m"), **settings)
+def target() -> Any:
+    """docs-7m, which writes a token a pass and keeps no beginnings."""
+    return llm(str(models() / "docs-7m"), prefix_cache=False)

@@ -44,7 +44,7 @@ class _Even(Costs):
 
 def run(data: Path) -> dict[str, Any]:
     """Draft a stream of texts, learn from its first part, and measure on the second; greedy texts, and drawn ones."""
-    plain = target(prefix_cache=False)
+    plain = target()
     seen, _ = files(data)
     stream = _beginnings(seen, DOMAIN, LEARNT + MEASURED, plain.tokens.tokenizer)
     elsewhere = _beginnings(seen, OTHER, ELSEWHERE, plain.tokens.tokenizer)
@@ -98,7 +98,7 @@ def _streamed(stream: list[str], elsewhere: list[str], drawn: bool) -> dict[str,
 
 
 def _write(drafter: Any, prompts: list[str], drawn: bool, learn: str = "") -> _Part:
-    model = target(prefix_cache=False, speculate=drafter)
+    model = target().drafting(drafter)
     model._speculator = Speculator([drafter], width=model.net.width, ends=model.ends, timed=_Even)
     done = [
         model.generate([p], max_tokens=WRITTEN, temperature=float(drawn), seed=seed, sources=[Sources(learn=learn)])[0]

@@ -160,6 +160,12 @@ class Fitting:
             made.notes["turns_left_out"] = len(self.history) - len(history)
         return made
 
+    def shortened(self, fitted: Fitted, best: int) -> tuple[Message, ...]:
+        """The same prompt with so many of its passages, the best ones, under the numbers and between the marks that they have in it."""
+        context, _ = neutral_context(fitted.context)
+        history = fitted.messages[bool(self.template.system) : -1]
+        return self.template.messages(context.fenced(fitted.marker, best=best), fitted.marker, neutral(self.question)[0], history)
+
     def _made(self, context: Context, history: Sequence[Message], reply: int) -> Fitted:
         shown, changes = neutral_context(context)
         question, more = neutral(self.question)

@@ -15,12 +15,12 @@ from pydantic import Field, PlainValidator
 from ragkit.errors import ContextOverflow, InputError
 from ragkit.events import Done, Token
 from ragkit.generation.load import llm
-from ragkit.generation.types import Completion, Stream
+from ragkit.generation.types import Completion, Message, Sources, Stream
 from ragkit.generation.usage import FREE
 from ragkit.pipelines.answer_prompt import AnswerPrompt, Fitted, Fitting
 from ragkit.pipelines.attribution import MIN_SUPPORT, Attributed, Attribution, TermsOf
 from ragkit.pipelines.condense import Condensed, History, condensed, turns
-from ragkit.pipelines.drafting import sources_of, traced
+from ragkit.pipelines.drafting import check_citable, sources_of, traced
 from ragkit.pipelines.extractive import NOT_FOUND, _statistics
 from ragkit.pipelines.links import Allowed, strip_links
 from ragkit.pipelines.reply import ThinkingFilter, parse, says_not_found, without_thinking
@@ -50,6 +50,7 @@ class LLMReader:
     min_support  share of a sentence's words, by weight, that its source has to hold: see `ragkit.pipelines.attribution`
     abstain      "unsupported": not found where the model says so or no sentence is supported; "model": only where it says so
     history      earlier turns: see `ragkit.pipelines.condense`; the search then asks the condensed question
+    draft_passages  passages, the best ones, for a drafter that reads few in place of all (`RAPID`); None: it reads all
 
     An answer's confidence is the share of its sentences that are supported. Its trace has: model, usage, prompt_tokens, passages
     (shown), finish, invalid_citations, unsupported, attributed and reattributed sentences, dropped_citations, removed_links, and
@@ -67,18 +68,21 @@ class LLMReader:
     min_support: Annotated[float, Field(ge=0, le=1)] = MIN_SUPPORT
     abstain: Literal["unsupported", "model"] = "unsupported"
     history: Annotated[History, PlainValidator(turns)] = ()
+    draft_passages: Annotated[int, Field(ge=1)] | None = None
     name: ClassVar[str] = "llm"
 
     def read(self, run: Run) -> list[Answer]:
-        """One answer a query, each from its own hits; raises GenerationError where the model fails, for one query as for all.
+        """One answer a query, each from its own hits; raises GenerationError where the model fails, for one query as for all,
+        and InputError where a drafter changes what the model writes so that it may not be cited (`Judge`).
 
         What a batch cost that the model refused for a prompt too long is in no answer's usage: such a batch is asked again in halves.
         """
         model = llm(self.model)
+        check_citable(model)
         asked = self._asked(run, model)
         put = [a for a in asked if a.fitted is not None]
         replies = iter(self._generated(model, put, run))
-        return [self._answer(a, next(replies)) if a.fitted is not None else _not_found(a, model) for a in asked]
+        return [self._answer(a, next(replies), run) if a.fitted is not None else _not_found(a, model) for a in asked]
 
     def stream(self, run: Run) -> Iterator[Token | Done]:
         """The reply of one query piece by piece as the model writes it, then the answer; closing the iterator stops the model.
@@ -90,6 +94,7 @@ class LLMReader:
         if len(run) != 1:
             raise InputError(f"one question can be streamed at a time, got a run of {len(run)}")
         model = llm(self.model)
+        check_citable(model)
         [asked] = self._asked(run, model)
         if asked.fitted is None:
             yield Done(_not_found(asked, model))
@@ -106,7 +111,7 @@ class LLMReader:
             stream.close()
         if text := shown.end():
             yield Token(text)
-        yield Done(self._answer(asked, stream.completion))
+        yield Done(self._answer(asked, stream.completion, run))
 
     def standalone(self, question: str) -> Condensed | None:
         """The question to search with, in the conversation of this reader; None without one."""
@@ -154,8 +159,11 @@ class LLMReader:
         longest = min(f.max_tokens for f in fitted)
         how: dict[str, Any] = {"max_tokens": longest, "temperature": self.temperature}
         if "speculation" in model.features:
-            how["sources"] = [sources_of(cast(SpeculatingModel, model), f.context.blocks, run) for f in fitted]
+            how["sources"] = [self._sources(model, a, run) for a in asked]
         return model.generate([f.messages for f in fitted], **how)
+
+    def _sources(self, model: LanguageModel, asked: _Asked, run: Run) -> Sources:
+        return sources_of(cast(SpeculatingModel, model), asked.prompt.context.blocks, run, asked.shortened(self.draft_passages))
 
     def _opened(self, model: LanguageModel, asked: _Asked, run: Run) -> tuple[Stream, str]:
         """The stream and its first piece, "" where there is none."""
@@ -165,7 +173,7 @@ class LLMReader:
             try:
                 how: dict[str, Any] = {"max_tokens": fitted.max_tokens, "temperature": self.temperature}
                 if "speculation" in model.features:
-                    how["sources"] = sources_of(cast(SpeculatingModel, model), fitted.context.blocks, run)
+                    how["sources"] = self._sources(model, asked, run)
                 stream = model.stream(fitted.messages, **how)
                 return stream, next(stream, "")
             except ContextOverflow:
@@ -173,7 +181,7 @@ class LLMReader:
                     stream.close()
                 asked.shrink()
 
-    def _answer(self, asked: _Asked, completion: Completion) -> Answer:
+    def _answer(self, asked: _Asked, completion: Completion, run: Run) -> Answer:
         fitted = asked.prompt
         model = llm(self.model)
         text = without_thinking(visible_characters(completion.text)[0])
@@ -190,7 +198,7 @@ class LLMReader:
             **({"leaked_marks": leaked} if leaked else {}),
         }
         if completion.speculation is not None:
-            trace["speculation"] = traced(completion.speculation, fitted.context.blocks)
+            trace["speculation"] = traced(completion.speculation, cast(SpeculatingModel, model), fitted.context.blocks, run)
         said, removed = _attributed(text, asked, self.min_support)
         trace |= {
             "invalid_citations": said.invalid,
@@ -231,6 +239,12 @@ class _Asked:
         if self.fitted is None:
             raise TypeError("a question without a prompt is not put to a model")
         return self.fitted
+
+    def shortened(self, passages: int | None) -> tuple[Message, ...] | None:
+        """The prompt with so many passages alone; None where that is the prompt."""
+        if passages is None or self.fitting is None or passages >= len(self.prompt.context.blocks):
+            return None
+        return self.fitting.shortened(self.prompt, passages)
 
     def shrink(self) -> None:
         """Half the passages, after the model found the prompt too long; raises the ContextOverflow at hand where none are left."""

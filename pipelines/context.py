@@ -42,16 +42,18 @@ class Context:
         """Tokens of all blocks, fences not counted."""
         return sum(b.tokens for b in self.blocks)
 
-    def fenced(self, marker: str | None = None) -> str:
+    def fenced(self, marker: str | None = None, *, best: int | None = None) -> str:
         """All blocks between marks, numbered from 1 and labelled with their sources.
 
         marker  the secret word of the marks; default a new random one, different from all text
+        best    only so many, those with the best scores, under the numbers that they have among all
         """
         texts = [b.passage.text for b in self.blocks]
         secret = marker or secrets.token_hex(8)
         while marker is None and any(secret in text for text in texts):
             secret = secrets.token_hex(8)
-        return "\n\n".join(_fence(n, b.passage, secret) for n, b in enumerate(self.blocks, 1))
+        kept = sorted(sorted(range(len(self.blocks)), key=lambda n: -self.blocks[n].score)[:best])
+        return "\n\n".join(_fence(n + 1, self.blocks[n].passage, secret) for n in kept)
 
 
 @validated

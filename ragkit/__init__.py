@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ragkit.filters import F
     from ragkit.generation import Message, llm
     from ragkit.generation.calling import CallableModel
+    from ragkit.generation.speculative.report import Speculation
     from ragkit.hits import Hit, Hits
     from ragkit.indexes.bm25 import BM25
     from ragkit.indexes.dense import Dense
@@ -110,6 +111,7 @@ _LAZY = {
     "Sliding": "ragkit.rerankers:Sliding",
     "Snapshot": "ragkit.collection:Snapshot",
     "Span": "ragkit.types:Span",
+    "Speculation": "ragkit.generation.speculative.report:Speculation",
     "Stage": "ragkit.stage:Stage",
     "SyncReport": "ragkit.collection:SyncReport",
     "TitleWeight": "ragkit.pipelines.reorder:TitleWeight",
@@ -182,6 +184,7 @@ __all__ = [
     "Sliding",
     "Snapshot",
     "Span",
+    "Speculation",
     "Stage",
     "SyncReport",
     "TitleWeight",

@@ -281,7 +281,9 @@ class Drafter(Protocol):
     """
 
     name: ClassVar[str]
-    lossless: ClassVar[bool]
+
+    @property
+    def lossless(self) -> bool: ...
 
     def begin(self, request: Request) -> Drafting:
         """What one text needs."""
@@ -296,6 +298,20 @@ class HiddenStateDrafter(Drafter, Protocol):
     """
 
     reads_hidden: ClassVar[bool]
+
+
+@runtime_checkable
+class LossyDrafter(Drafter, Protocol):
+    """A drafter that changes what is written, where `lossless` is False: for `allow_lossy=True` alone.
+
+    law    what texts follow then, in words
+    cited  whether answers may cite passages whose words it chose
+    """
+
+    @property
+    def law(self) -> str: ...
+    @property
+    def cited(self) -> bool: ...
 
 
 class ContinuationIndex(Protocol):
@@ -317,19 +333,21 @@ class Drafting(Protocol):
         """What was written since; after the first token, which is chosen without a draft, its `tokens` are empty."""
         ...
 
-    def passage_of(self, place: int) -> tuple[int, int] | None:
-        """(passage of the request, token in it) that a place of a draft stands for; None where it is in none."""
+    def passage_of(self, place: int) -> tuple[int | None, int] | None:
+        """(passage of the request, token in it) of a draft's place; (None, place) in the request's corpus; None in neither."""
         ...
 
 
 @runtime_checkable
 class SpeculatingModel(LanguageModel, Protocol):
-    """A language model with the feature "speculation": told what its texts may quote, it writes the same ones faster.
+    """A language model with the feature "speculation": told what its texts may quote, it writes the same ones faster, unless it is lossy.
 
     tokenizer  fingerprint of its tokenizer; an index of tokens with the same one can be drafted from
+    lossy      the drafter that changes what it writes; None where its texts are its own
     """
 
     tokenizer: str
+    lossy: LossyDrafter | None
 
     def generate(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,6 +42,9 @@ class TokenNGramSearcher:
 
     def __init__(self, spec: TokenNGram, parts: Sequence[tuple[TokenPart, Bitmap | None]]) -> None:
         self.spec, self.parts, self.scorer = spec, [part for part, _ in parts], GramScorer(parts)
+        self._alive = [alive for _, alive in parts]
+        self._first_place = np.cumsum([0, *(part.passages.n for part, _ in parts)])
+        self._first_row = np.cumsum([0, *(len(part.passages.sizes) for part, _ in parts)])
 
     @property
     def root(self) -> State:
@@ -67,7 +71,14 @@ class TokenNGramSearcher:
 
         raises  InputError for an FM-index, which is too slow to write by
         """
-        found = [self._suffixes(part).continuations(context, most=most, length=length) for part in self.parts]
+        found = [
+            replace(f, places=f.places + first)
+            for f, first in zip(
+                (self._suffixes(part).continuations(context, most=most, length=length) for part in self.parts),
+                self._first_place[:-1],
+                strict=True,
+            )
+        ]
         matched = max((f.matched for f in found), default=0)
         longest = [f for f in found if f.matched == matched]
         if len(longest) == 1:
@@ -76,6 +87,18 @@ class TokenNGramSearcher:
         places = np.concatenate([np.zeros(0, np.int64), *(f.places for f in longest)])
         order = np.lexsort(rows.T[::-1])[:: max(1, len(rows) // most)]
         return Continuations(matched, rows[order], places[order])
+
+    def row_at(self, place: int) -> int | None:
+        """The row of the passage that a place of a continuation lies in; None between passages and in deleted documents."""
+        part = int(np.searchsorted(self._first_place, place, side="right")) - 1
+        if not 0 <= part < len(self.parts):
+            return None
+        passages, mine = self.parts[part].passages, place - int(self._first_place[part])
+        row = int(np.searchsorted(np.maximum.accumulate(passages.ends), mine, side="right"))
+        if row == len(passages.sizes) or passages.begins[row] > mine:
+            return None
+        alive = self._alive[part]
+        return int(self._first_row[part]) + row if alive is None or alive[row] else None
 
     def _suffixes(self, part: TokenPart) -> TokenSuffixes:
         if not isinstance(part.index, TokenSuffixes):

@@ -100,8 +100,8 @@ class IterativeTrace:
 
     @property
     def search_seconds(self) -> float:
-        """Mean seconds of a search: the scheduler's b."""
-        return self.seconds["searching"] / self.searches
+        """Mean seconds of a search: the scheduler's b; 0 where there was none."""
+        return self.seconds["searching"] / self.searches if self.searches else 0.0
 
     @property
     def predicted_seconds(self) -> float:

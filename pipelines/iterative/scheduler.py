@@ -145,11 +145,12 @@ class Scheduler:
 
     asynchronous  whether that may be
     steps         always so many strides instead, and beside a search wherever that may be; None: choose
+    highest       more is not believed of gamma; below 1, for else no k would be the best
     """
 
-    def __init__(self, *, asynchronous: bool, steps: int | None = None) -> None:
+    def __init__(self, *, asynchronous: bool, steps: int | None = None, highest: float = HIGHEST_GAMMA) -> None:
         self.gamma: float | None = None
-        self._asynchronous, self._steps, self._estimates = asynchronous, steps, Estimates()
+        self._asynchronous, self._steps, self._highest, self._estimates = asynchronous, steps, highest, Estimates()
 
     def plan(self) -> tuple[int, bool]:
         """(the next round's k, whether a stride is written beside its search); the first k is 1."""
@@ -176,4 +177,4 @@ class Scheduler:
         self._estimates.add(measured)
         gamma = self._estimates.gamma
         if gamma is not None:  # else nothing was compared of late, and the last estimate stands
-            self.gamma = min(gamma, HIGHEST_GAMMA)
+            self.gamma = min(gamma, self._highest)

@@ -42,12 +42,14 @@ class Sources:
 
     passages  as they stand in the prompt
     corpus    many more, as an n-gram index of the model's tokens
+    short     the prompt with few of its passages, for a drafter that reads it in place of the prompt (`RAPID`)
     learn     whose text this is, prompt and answer, where a draft model may learn from it (`OnlineDraft`) and so shape what it drafts
               for others; "": it may not
     """
 
     passages: tuple[str, ...] = ()
     corpus: ContinuationIndex | None = None
+    short: Prompt | None = None
     learn: str = ""
 
 

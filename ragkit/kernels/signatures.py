@@ -30,6 +30,7 @@ BOOL, I32, I64, F32, F64 = map(_write, (nb.bool_, nb.int32, nb.int64, nb.float32
 READ_U8, READ_U16, READ_U32 = _read(nb.uint8), _read(nb.uint16), _read(nb.uint32)
 U8, U16, U32 = _write(nb.uint8), _write(nb.uint16), _write(nb.uint32)
 READ_U8_2D, READ_F32_2D, READ_U32_3D = _read(nb.uint8, 2), _read(nb.float32, 2), _read(nb.uint32, 3)
+READ_I16_2D, READ_I64_2D = _read(nb.int16, 2), _read(nb.int64, 2)
 READ_I32_2D, READ_F64_2D = _read(nb.int32, 2), _read(nb.float64, 2)
 F32_2D, I64_2D, U8_2D, U64_2D, U32_3D = (
     _write(nb.float32, 2),

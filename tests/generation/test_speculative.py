@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,8 +21,9 @@ from ragkit.indexes.ngram.tokens import TokenSuffixes
 from tests.generation.drafters import Free, Scattered
 from tests.generation.tiny_models import CORPUS, gpt2, llama, mistral, one_thread, qwen2, torch
 
+from ragkit.generation.local.packed import pack  # isort: skip
 from ragkit.generation.local.transformers_model import TransformersModel, load_transformers  # isort: skip
-from ragkit.generation.speculative.draft import Draft, Request  # isort: skip
+from ragkit.generation.speculative.draft import Draft, Request, Verified  # isort: skip
 from ragkit.generation.speculative.draft_model import DraftModel  # isort: skip
 from ragkit.generation.speculative.fused import Fused  # isort: skip
 from ragkit.generation.speculative.infinity_gram import InfinityGramDrafter  # isort: skip
@@ -40,15 +43,25 @@ DRAFTERS = ("suffix automaton", "REST", "token recycling", "infinity-gram", "tri
 WORDS = " ".join(CORPUS).split()
 
 
-def model_of(shape: str, seed: int = 7, attention: str = "sdpa", **more: Any) -> TransformersModel:
+class Telling(TransformersModel):
+    """Keeps the tokens of each text that it writes."""
+
+    told: list[list[int]]
+
+    def _completion(self, row: Any, *more: Any) -> Any:
+        self.told = [*getattr(self, "told", []), list(row.tokens)]
+        return super()._completion(row, *more)
+
+
+def model_of(shape: str, seed: int = 7, attention: str = "sdpa", **more: Any) -> Telling:
     """Random weights whose texts are not constant."""
     made, tokenizer = {**SHAPES, "gpt2": gpt2, "mistral": mistral}[shape](attention, seed)
-    return TransformersModel(made, tokenizer, name=shape, prefix_cache=False, **more)
+    return Telling(made, tokenizer, name=shape, prefix_cache=False, **more)
 
 
-def speculating(plain: TransformersModel, *drafters: Any, most: int = 64, free: bool = True) -> TransformersModel:
+def speculating(plain: TransformersModel, *drafters: Any, most: int = 64, free: bool = True) -> Telling:
     """The same model with drafts; every draft is verified."""
-    made = TransformersModel(plain.net.model, plain.tokens.tokenizer, name=plain.name, prefix_cache=False, speculate=Fused(*drafters))
+    made = Telling(plain.net.model, plain.tokens.tokenizer, name=plain.name, prefix_cache=False, speculate=Fused(*drafters))
     if free:
         made._speculator = Speculator(
             tuple(Fused(*drafters)), width=made.net.width, ends=made.ends, most=most, trees=made.net.reads_blocks, timed=Free
@@ -80,30 +93,34 @@ def drafters_for(model: TransformersModel, shape: str) -> dict[str, Any]:
     return {**each, "fused": Fused(SuffixAutomatonDrafter(), REST(corpus), TokenRecycling(), TriGramDrafter(slots=1 << 10), small)}
 
 
-def same_texts(plain: TransformersModel, drafted: TransformersModel, asked: Sequence[str], **how: Any) -> int:
+def same_texts(plain: Telling, drafted: Telling, asked: Sequence[str], **how: Any) -> int:
     """Tokens written; asserts that both write the same, but for ties."""
-    ties, tokens = 0, 0
-    for prompt in asked:
-        (expected,), (found,) = plain.generate([prompt], **how), drafted.generate([prompt], **how)
-        tokens += expected.usage.generated_tokens
-        if (found.text, found.finish) != (expected.text, expected.finish):
-            ties += gap_at_split(plain, prompt, how) < 1e-4
-            assert ties, f"{prompt!r}: {found.text!r} for {expected.text!r}"
-    assert ties <= tokens / 10_000
+    gaps, tokens = gaps_where_they_part(plain, drafted, asked, **how)
+    assert all(gap < 1e-4 for gap in gaps), gaps
+    assert len(gaps) <= tokens / 10_000
     return tokens
 
 
-def gap_at_split(plain: TransformersModel, prompt: str, how: dict[str, Any]) -> float:
-    """The smallest difference of the two best logits along the plain text: at least that is needed for a tie."""
-    ids = plain.encode(prompt)
-    for opened in plain._open([ids], how["max_tokens"]):
+def gaps_where_they_part(plain: Telling, drafted: Telling, asked: Sequence[str], **how: Any) -> tuple[list[float], int]:
+    """(difference of the two best plain logits where two texts part, for each that does; tokens written)."""
+    gaps, tokens = [], 0
+    for prompt in asked:
+        (expected,), (found,) = (m.generate([prompt], **how) for m in (plain, drafted))
+        tokens += expected.usage.generated_tokens
+        if (found.text, found.finish) != (expected.text, expected.finish):
+            same = sum(itertools.takewhile(bool, map(operator.eq, plain.told[-1], drafted.told[-1])))
+            gaps.append(gap_after(plain, prompt, same))
+    return gaps, tokens
+
+
+def gap_after(plain: TransformersModel, prompt: str, tokens: int) -> float:
+    """The difference of the two best logits after so many greedy tokens."""
+    for opened in plain._open([plain.encode(prompt)], tokens + 1):
         logits = opened.batch.start()[0, -1]
-        gaps = []
-        for _ in range(how["max_tokens"]):
-            best = logits.topk(2)
-            gaps.append(float(best.values[0] - best.values[1]))
-            logits = opened.batch.step([int(best.indices[0])])[0]
-        return min(gaps)
+        for _ in range(tokens):
+            logits = opened.batch.step([int(logits.argmax())])[0]
+        best = logits.topk(2).values
+        return float(best[0] - best[1])
     raise AssertionError
 
 
@@ -161,8 +178,20 @@ def test_two_thousand_texts_are_the_same(shape: str) -> None:
             drafted = speculating(plain, drafter)
             assert drafted._speculator is not None
             drafted._speculator.trees = trees
-            tokens += same_texts(plain, drafted, prompts(72, 100 + number), max_tokens=40)
+            tokens += same_texts(plain, drafted, prompts(63, 100 + 2 * number + trees), max_tokens=40)
     assert tokens > 1000 * 20
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_bfloat16_texts_part_only_at_near_ties(shape: str) -> None:
+    """Numbers of eight bits differ by how many tokens a pass reads: a quarter of such texts part, where two tokens are nearly equal."""
+    plain = model_of(shape)
+    plain.net.model.to(torch.bfloat16)
+    drafted = speculating(plain, SuffixAutomatonDrafter(), TokenRecycling())
+    gaps, tokens = gaps_where_they_part(plain, drafted, prompts(30, 8), max_tokens=40)
+    assert tokens > 1000
+    assert all(gap <= 0.1 for gap in gaps)
+    assert len(gaps) <= 15
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -174,6 +203,56 @@ def test_every_shape_and_attention(shape: str, attention: str) -> None:
     assert same_texts(plain, drafted, prompts(5, 5), max_tokens=40) > 60
     assert drafted._speculator is not None
     assert drafted._speculator.trees == (shape != "mistral")
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["guessed", "drawn"])
+@pytest.mark.parametrize("shape", ["llama", "mistral"])
+def test_a_model_that_drafts_for_itself_is_always_right(shape: str, drawn: bool) -> None:
+    """Also past a sliding window, and however much of what it read ahead is taken back."""
+    plain = model_of(shape)
+    drafted = speculating(plain, DraftModel(plain, depth=4, branches=1, drawn=drawn))
+    asked = next(p for p in prompts(20, 5) if len(tokens_of(plain, p, 40)) == 40 and len(plain.encode(p)) < 16)
+    how: dict[str, Any] = {"max_tokens": 40, "temperature": 0.7, "seed": 3} if drawn else {"max_tokens": 40}
+    (done,) = drafted.generate([asked], **how)
+    report = done.speculation
+    assert report is not None
+    assert done.usage.generated_tokens < 40 or report.passes == 8  # five a pass behind the first
+    assert sum(report.accepted.values()) == report.drafted - max(0, report.drafted - 4 * report.passes)
+
+
+class Watching(SuffixAutomatonDrafter):
+    """Keeps what it is told."""
+
+    name: ClassVar[str] = "watching"
+    reads_hidden: ClassVar[bool] = True
+    told: ClassVar[list[Verified]] = []
+
+    def begin(self, request: Request) -> Any:
+        drafting, told = super().begin(request), self.told
+
+        class Told:
+            propose, passage_of = staticmethod(drafting.propose), staticmethod(drafting.passage_of)
+
+            def observe(self, verified: Verified) -> None:
+                told.append(verified)
+                drafting.observe(verified)
+
+        return Told()
+
+
+@pytest.mark.parametrize("shape", ["qwen2", "mistral"])
+def test_hidden_states_are_those_that_the_logits_are_made_of(shape: str) -> None:
+    plain = model_of(shape)
+    watching = Watching()
+    watching.told.clear()
+    assert same_texts(plain, speculating(plain, watching), prompts(7, 21), max_tokens=40) > 60
+    head = plain.net.model.get_output_embeddings().weight.detach()
+    assert any(len(v.path) > 1 for v in watching.told)
+    for verified in watching.told:
+        assert verified.hidden.shape == (max(1, len(verified.tokens)), plain.net.hidden)
+        if verified.logits is not None:
+            torch.testing.assert_close(verified.hidden @ head.T, verified.logits)
+        assert int((head @ verified.hidden[verified.path[-1] if verified.path else 0]).argmax()) == verified.written[-1]
 
 
 @pytest.mark.parametrize("shape", ["llama", "qwen2", "mistral"])
@@ -321,9 +400,12 @@ def test_bad_input_is_named() -> None:
             Draft.of(*bad)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_trimmed_head_drafts_the_same_tokens_or_none(shape: str) -> None:
+def test_a_trimmed_head_drafts_the_same_tokens_or_none(shape: str, packed: bool) -> None:
     model = model_of(shape, seed=9)
+    if packed:
+        pack(model.net.model)
     ids = model.encode("The pump has two gaskets")
     whole = DraftModel(model, depth=4).begin(Request(ids, width=model.net.width))
     everything = DraftModel(model, depth=4, vocabulary=tuple(range(model.net.width))).begin(Request(ids, width=model.net.width))

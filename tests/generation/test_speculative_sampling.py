@@ -68,18 +68,26 @@ def exact(model: TransformersModel) -> np.ndarray:
     """Probability of each text of three tokens, float64 (V, V, V): by plain passes."""
     out = np.ones((V,) * LENGTH)
     for text in itertools.product(range(V), repeat=LENGTH):
-        with torch.no_grad():
-            logits = model.net.model(input_ids=torch.tensor([[*PROMPT, *text[:-1]]])).logits[0, -LENGTH:].double()
-        p = (logits / SAMPLING.temperature).softmax(-1)
+        p = laws(model, PROMPT, text)
         out[text] = float(np.prod([p[i, t] for i, t in enumerate(text)]))
     return out
 
 
-def observed(model: TransformersModel, *drafters: Any, seed: int = 0) -> np.ndarray:
-    """How often each text was written, among ROWS * ROUNDS of them."""
+def laws(model: TransformersModel, prompt: list[int], text: tuple[int, ...]) -> np.ndarray:
+    """What the model holds of each token of a text, float64 (LENGTH, V)."""
+    with torch.no_grad():
+        logits = model.net.model(input_ids=torch.tensor([[*prompt, *text[:-1]]])).logits[0, -LENGTH:].double()
+    found: np.ndarray = (logits / SAMPLING.temperature).softmax(-1).numpy()
+    return found
+
+
+def observed(
+    model: TransformersModel, *drafters: Any, seed: int = 0, trees: bool = True, rounds: int = ROUNDS, short: list[int] | None = None
+) -> np.ndarray:
+    """How often each text was written, among ROWS * rounds of them. short: of each request"""
     counts = np.zeros((V,) * LENGTH)
-    speculator = Speculator(tuple(Fused(*drafters)), width=V, ends=frozenset(), timed=Free)
-    for round_ in range(ROUNDS):
+    speculator = Speculator(tuple(Fused(*drafters)), width=V, ends=frozenset(), trees=trees, timed=Free)
+    for round_ in range(rounds):
         rows, writing = [], []
         for r in range(ROWS):
             mine = Sampling(SAMPLING.temperature, SAMPLING.top_p, seed * 10**6 + round_ * ROWS + r)
@@ -91,7 +99,7 @@ def observed(model: TransformersModel, *drafters: Any, seed: int = 0) -> np.ndar
                 "guide": None,
             }
             rows.append(Row(r, **limits, generator=mine.generator()))
-            writing.append(speculator.begin(Request(PROMPT, width=V, sampling=mine)))
+            writing.append(speculator.begin(Request(PROMPT, width=V, sampling=mine, short=short)))
         batch = CausalBatch(model.net, [PROMPT] * ROWS, None, 8)
         for _ in speculate(batch, rows, SAMPLING, speculator, writing, model="tiny"):
             pass
@@ -177,6 +185,12 @@ def drafters() -> dict[str, Callable[[], Any]]:
 def test_texts_follow_the_model(name: str) -> None:
     model = tiny(1)
     assert p_value(observed(model, drafters()[name]()), exact(model)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["pair of siblings, drawn", "random trees", "fused"])
+def test_chains_follow_the_model(name: str) -> None:
+    model = tiny(1)
+    assert p_value(observed(model, drafters()[name](), trees=False), exact(model)) > 1e-3
 
 
 def test_a_biased_rule_is_found_out() -> None:

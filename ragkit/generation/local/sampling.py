@@ -45,6 +45,10 @@ class Sampling:
             made.manual_seed(self.seed)
         return made
 
+    def drawing(self) -> Sampling:
+        """How tokens would be drawn: at temperature 0 as at temperature 1."""
+        return self if self.temperature > 0 else Sampling(1.0, 1.0, self.seed)
+
     def choose(self, logits: Any, generators: Sequence[Any], allowed: Sequence[Allowed | None]) -> list[int]:
         """The next token of each row. logits (R, V) float32; allowed: None for the whole vocabulary"""
         if all(a is None for a in allowed):

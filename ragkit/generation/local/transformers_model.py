@@ -6,6 +6,7 @@ share at their beginnings is computed once (`prefix`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -21,7 +22,7 @@ from ragkit.generation.local.parallel import parallel_next_token_logprobs
 from ragkit.generation.local.prefix import SHORTEST, KeptPrefix, Prefix, common_prefix, pays
 from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling, check_numbers
-from ragkit.generation.speculative.presets import Speculate, speculator_of
+from ragkit.generation.speculative.presets import Speculate, lossy_of, speculator_of
 from ragkit.generation.types import Prompt, Scored, Sources
 from ragkit.generation.usage import Usage
 from ragkit.protocols import LanguageModel
@@ -42,6 +43,7 @@ def load_transformers(
     chat_template: str | None = None,
     attention: str = "sdpa",
     speculate: Speculate = False,
+    allow_lossy: bool = False,
 ) -> LanguageModel:
     """A language model from a folder or the hub (fetched only where the network is allowed), causal or encoder-decoder.
 
@@ -52,7 +54,7 @@ def load_transformers(
     prefix_cache   see `TransformersModel`; encoder-decoder models have none
     chat_template  in place of the tokenizer's own
     attention      implementation of transformers: "sdpa", "eager", "flash_attention_2"
-    speculate      see `TransformersModel`; encoder-decoder models can't
+    speculate      see `TransformersModel`, as for allow_lossy; encoder-decoder models can't
     raises         InputError or OfflineError where the model is not there or not of that kind; never runs code that comes with a
                    model, and reads no weights but safetensors
     cost           one read of the weights for the fingerprint beside the loading itself
@@ -71,7 +73,7 @@ def load_transformers(
         if speculate not in (False, "auto"):
             raise InputError(f"{name!r} is an encoder-decoder model, which can't speculate; leave speculate at False")
         return Seq2SeqModel(model, tokenizer, **settings)
-    return TransformersModel(model, tokenizer, prefix_cache=prefix_cache, speculate=speculate, **settings)
+    return TransformersModel(model, tokenizer, prefix_cache=prefix_cache, speculate=speculate, allow_lossy=allow_lossy, **settings)
 
 
 class TransformersModel(LocalModel):
@@ -88,6 +90,7 @@ class TransformersModel(LocalModel):
     speculate      write several tokens a pass where drafts of them are right, with the same text: "passages" drafts from the prompt, the
                    text itself and the passages that a call brings; "corpus" from an index that it brings too; "auto" from what the model
                    held probable before as well; a drafter, or several as `Fused(a, b)`; False: a token a pass
+    allow_lossy    let through a drafter that changes what is written (`RAPID`, `Judge`); reports name the law that texts follow then
 
     A `str` prompt is cut into tokens as it stands, behind what the tokenizer begins a text with; a list of messages goes through
     the chat template, or where there is none through ``"System: …\\n\\nUser: …\\n\\nAssistant:"``. A control token that is spelled
@@ -112,6 +115,7 @@ class TransformersModel(LocalModel):
         prefix_cache: bool | int = True,
         chat_template: str | None = None,
         speculate: Speculate = False,
+        allow_lossy: bool = False,
     ) -> None:
         self.net = CausalNet(model)
         known = context_of(model)
@@ -128,9 +132,18 @@ class TransformersModel(LocalModel):
         if not self.net.reads_blocks:
             self.features = self.features - {"parallel"}
         self._shares = self.net.reusable and self._kept.limit > 0
-        self._speculator = speculator_of(self, speculate)
-        if self._speculator is not None:
-            self.features = self.features | {"speculation"}
+        self._speculate(speculate, allow_lossy)
+
+    def drafting(self, speculate: Speculate, *, allow_lossy: bool = False) -> TransformersModel:
+        """The same model, its weights shared, with other drafts."""
+        made = copy.copy(self)
+        made._speculate(speculate, allow_lossy)
+        return made
+
+    def _speculate(self, speculate: Speculate, allow_lossy: bool) -> None:
+        self._speculator = speculator_of(self, speculate, allow_lossy=allow_lossy)
+        self.lossy = None if self._speculator is None else lossy_of(self._speculator.drafters)
+        self.features = self.features - {"speculation"} | ({"speculation"} if self._speculator is not None else set())
 
     def continuation_logprobs(self, prompts: Sequence[Prompt], continuations: Sequence[str]) -> Scored:
         """See `LanguageModel.continuation_logprobs`; a continuation is cut into tokens by itself, as one that goes on from other text."""

@@ -1,7 +1,8 @@
 """The loop that writes by drafts: what comes next is foretold, one pass of the model checks it all, and what is right is kept.
 
 Each token is chosen from the model's own logits exactly as `local.decoding.decode` chooses it: same rule, same limits, same random
-numbers in the same order. A draft decides only how many of them one pass can tell. source: Leviathan et al., Fast Inference from
+numbers in the same order. A draft decides only how many of them one pass can tell; unless it is lossy (`Draft.shift`): then it says too
+what takes the place of the model's distribution, at every token and not only where that pays. source: Leviathan et al., Fast Inference from
 Transformers via Speculative Decoding, ICML 2023; Miao et al., SpecInfer, ASPLOS 2024.
 """
 
@@ -39,7 +40,8 @@ def speculate(
     check_numbers(logits, [row.number for row in rows], model)
     live = []
     for r, row in enumerate(rows):
-        walk = _Walk(row, Plan.bare(0), logits[r : r + 1], sampling, logprobs)
+        plan = Plan.bare(0) if speculator.lossless else writing[r].plan(0, 0, speculator.costs(len(rows)))
+        walk = _Walk(row, plan, logits[r : r + 1], sampling, logprobs)
         writing[r].begin_with(walk.written[0], None if see is None else seen[0][r])
         if walk.going:
             live.append(r)
@@ -48,14 +50,18 @@ def speculate(
     if 0 < len(live) < len(rows):
         tree.keep(live)
     pace = Pace()
+    steady = not speculator.lossless and sampling.temperature > 0  # so that a seed gives one text, whatever the clock says
     while live:
         began = perf_counter()
         costs = speculator.costs(len(live))
         plain = costs.plain
-        asks = pace.drafts(plain)
+        asks = pace.drafts(plain) or steady
         plans = [
-            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1, costs) if asks else Plan.bare(rows[r].tokens[-1]) for r in live
-        ]  # fmt: skip
+            writing[r].plan(rows[r].tokens[-1], rows[r].left - 1 if asks else 0, costs)
+            if asks or not speculator.lossless
+            else Plan.bare(rows[r].tokens[-1])
+            for r in live
+        ]
         width = max(map(len, plans))
         passing = perf_counter()
         logits = tree.verify(*_filled(plans, width), see)
@@ -88,15 +94,19 @@ class _Walk:
         self.written: list[int] = []
         self.path = [0]
         children = plan.children() if len(plan) > 1 else {}
-        drawn = plan.drawn() if row.guide is None else {}  # a guess is right or not, however it was made
+        laws = plan.laws if row.guide is None else {}  # with a guide, a guess is right or not, however it was made
+        drawn = plan.drawn() if laws else {}
         best = logits[: len(plan)].argmax(-1).tolist() if sampling.temperature == 0 and row.guide is None else None
         while True:
             node = self.path[-1]
             here = logits[node : node + 1]
-            if best is not None:
+            if plan.shift is not None and node in laws:
+                law = plan.shift(sampling.drawing().probabilities(here)[0], laws[node])
+                token = int(law.argmax()) if best is not None else accept_drawn(law, laws[node], drawn.get(node, ()), row.generator)
+            elif best is not None:
                 token = best[node]
             elif node in drawn:
-                token = accept_drawn(sampling.probabilities(here)[0], plan.laws[node], drawn[node], row.generator)
+                token = accept_drawn(sampling.probabilities(here)[0], laws[node], drawn[node], row.generator)
             else:
                 token = sampling.choose(here, [row.generator], [row.guide.allowed() if row.guide else None])[0]
             self.written.append(token)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from ragkit.errors import InputError
 if TYPE_CHECKING:
     from ragkit.generation.local.sampling import Sampling
     from ragkit.protocols import ContinuationIndex
+
+Shift = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""The distribution that a text follows, of the model's own and a drafter's, each float64 (V,) of sum 1."""
 
 GRADES = 32
 """Grades that a drafter's nodes can have: each is measured by itself."""
@@ -29,6 +32,8 @@ class Request:
     corpus     texts of the same kind as those that are written, for drafters that bring none of their own
     sampling   how tokens are chosen, for drafters that draw theirs
     tokenizer  its fingerprint; "" where that does not matter
+    short      the same with fewer passages, for drafters that read it in place of the prompt; None where there is none
+    target     fingerprint of the model that writes; "" where that does not matter
     learn      label under which a draft model may learn from it, see `Sources`; "": not at all
     """
 
@@ -38,6 +43,8 @@ class Request:
     corpus: ContinuationIndex | None = None
     sampling: Sampling | None = None
     tokenizer: str = ""
+    short: Sequence[int] | None = None
+    target: str = ""
     learn: str = ""
 
 
@@ -65,6 +72,8 @@ class Draft:
     places   int64 (T,)   where a node comes from, as its drafter numbers places; -1: nowhere
     laws     by parent, the distribution float64 (V,) that its children here were drawn from, without replacement, in their order;
              children of other nodes are guesses
+    shift    of a drafter that is not lossless: what is written behind the nodes of `laws`, be there children or not, follows
+             shift(the model's distribution, the law); at temperature 0 it is the most probable token of that, both at temperature 1
 
     >>> Draft.of([5, 6, 5], [-1, -1, 0]).tokens.tolist()
     [5, 6, 5]
@@ -75,6 +84,7 @@ class Draft:
     grades: NDArray[np.int32]
     places: NDArray[np.int64]
     laws: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+    shift: Shift | None = None
 
     @classmethod
     def of(cls, tokens: Sequence[int], parents: Sequence[int], grades: Sequence[int] | None = None) -> Draft:

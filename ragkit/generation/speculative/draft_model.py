@@ -76,12 +76,17 @@ class DraftModel:
 
     def begin(self, request: Request) -> Writing:
         """See `ragkit.protocols.Drafter`; raises InputError where the two models' tokens are not the same."""
+        model = self.load_for(request)
+        drawn = self.drawn and request.sampling is not None and request.sampling.temperature > 0
+        return Writing(self, model, request, request.sampling if drawn else None)
+
+    def load_for(self, request: Request) -> TransformersModel:
+        """The same; raises InputError too where it cuts texts into other tokens than the model that writes."""
         model = self.load()
         mine = tokenizer_fingerprint(model.tokens.tokenizer)
         if request.tokenizer and mine != request.tokenizer:
             raise InputError(f"{model.name!r} can't draft here: it cuts texts into other tokens; give a model with the same tokenizer")
-        drawn = self.drawn and request.sampling is not None and request.sampling.temperature > 0
-        return Writing(self, model, request, request.sampling if drawn else None)
+        return model
 
 
 class Writing:
@@ -106,7 +111,10 @@ class Writing:
             import torch
 
             self._generator = torch.Generator()
-            self._generator.manual_seed(0x5EED if sampling.seed is None else sampling.seed + 1)  # not what texts are drawn by
+            if sampling.seed is None:
+                self._generator.seed()
+            else:
+                self._generator.manual_seed(sampling.seed + 1)  # not what texts are drawn by
 
     def propose(self, budget: Budget) -> Draft:
         """See `ragkit.protocols.Drafting`."""
@@ -165,7 +173,7 @@ class Writing:
         logits = self._logits(self._ids[self._read :], committed=True)
         rate = self._taken / self._tried
         while True:
-            q = self._whole(sampling.probabilities(logits[None])[0])
+            q = self._whole(sampling.probabilities(logits[None, : self._width])[0])
             laws[len(tokens) - 1] = q
             tokens.append(draw(q, self._generator))
             likely *= rate

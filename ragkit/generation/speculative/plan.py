@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ragkit.generation.speculative.draft import Shift
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -20,6 +22,7 @@ class Plan:
     nodes    int32 (T - 1,)  of the drafts put together, by which the controller knows them
     laws     by node, the distribution that its children among the forced nodes were drawn from; see `Draft`
     forced   nodes that were drawn
+    shift    see `Draft`
     """
 
     tokens: NDArray[np.int64]
@@ -29,12 +32,13 @@ class Plan:
     nodes: NDArray[np.int32]
     laws: Mapping[int, NDArray[np.float64]]
     forced: range = range(0)
+    shift: Shift | None = None
 
     @classmethod
-    def bare(cls, token: int) -> Plan:
-        """A plain step."""
+    def bare(cls, token: int, laws: Mapping[int, NDArray[np.float64]] | None = None, shift: Shift | None = None) -> Plan:
+        """A step without drafted tokens."""
         zero = np.zeros(1, np.int64)
-        return cls(np.array([token]), _ROOT, zero, np.ones((1, 1), bool), np.zeros(0, np.int32), {})
+        return cls(np.array([token]), _ROOT, zero, np.ones((1, 1), bool), np.zeros(0, np.int32), laws or {}, shift=shift)
 
     def __len__(self) -> int:
         return len(self.tokens)

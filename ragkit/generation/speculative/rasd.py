@@ -40,6 +40,8 @@ class RASD:
             raise InputError(f"k must be at least 1, got {self.k}")
         if self.model.drawn:
             raise InputError("RASD fuses guesses; give a DraftModel with drawn=False")
+        if not self.retrieved.lossless:
+            raise InputError(f"RASD fuses guesses, and {self.retrieved.name} changes what is written; let it draft alone")
 
     def begin(self, request: Request) -> _Fusing:
         """See `ragkit.protocols.Drafter`."""
@@ -77,7 +79,7 @@ class _Fusing:
         self._writing.observe(verified)
         self._retrieving.observe(verified)
 
-    def passage_of(self, place: int) -> tuple[int, int] | None:
+    def passage_of(self, place: int) -> tuple[int | None, int] | None:
         """See `ragkit.protocols.Drafting`."""
         return self._retrieving.passage_of(place)
 

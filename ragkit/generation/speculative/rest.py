@@ -86,8 +86,9 @@ class _Looking:
         """See `ragkit.protocols.Drafting`."""
         self._tail = [*self._tail, *verified.written][-self._spec.context :]
 
-    def passage_of(self, place: int) -> None:
-        """See `ragkit.protocols.Drafting`: the corpus is none of the request's passages."""
+    def passage_of(self, place: int) -> tuple[None, int] | None:
+        """See `ragkit.protocols.Drafting`; places in an index of its own are nobody else's."""
+        return (None, place) if self._spec.index is None and place >= 0 else None
 
 
 def _depths(parents: np.ndarray) -> np.ndarray:

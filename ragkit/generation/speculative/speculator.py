@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragkit.generation.speculative.costs import Costs
-from ragkit.generation.speculative.draft import GRADES, Budget, Request, Verified
+from ragkit.generation.speculative.draft import GRADES, Budget, Request, Shift, Verified
 from ragkit.generation.speculative.pace import Worth
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.report import AcceptedRun
@@ -51,6 +51,7 @@ class Speculator:
         shape = (len(self.drafters), GRADES)
         self.tried, self.taken = np.zeros(shape), np.zeros(shape)
         self.worth = [Worth() for _ in self.drafters]
+        self.lossless = all(d.lossless for d in self.drafters)
         self.hidden = any(isinstance(d, HiddenStateDrafter) for d in self.drafters)
         self._costs: dict[int, Costs] = {}
         self._timed = timed
@@ -86,6 +87,8 @@ class Speculating:
         self._taken: list[tuple[int, int, int]] = []
         self.tokens, self.drafted = 0, 0
         self.depths: list[int] = []
+        self.alone = 0
+        """Tokens that no law was given for, though what drafts is lossy."""
 
     def plan(self, token: int, deepest: int, costs: Costs) -> Plan:
         """What to verify behind the last token written, at most `deepest` tokens behind one another."""
@@ -93,6 +96,7 @@ class Speculating:
         budget = Budget(min(who.most, deepest * who.most), deepest, costs.plain)
         n, forced = 0, 0
         laws: Mapping[int, NDArray[np.float64]] = {}
+        shift: Shift | None = None
         for s, drafting in enumerate(self._draftings):
             if len(self._draftings) > 1 and not who.worth[s].asks():  # `Pace` judges one alone
                 continue
@@ -111,11 +115,15 @@ class Speculating:
             if draft.laws:
                 if s or n < len(draft):
                     raise ValueError(f"{who.drafters[s].name} draws its tokens: it must come first, and they must all be kept")
-                forced, laws = n, draft.laws
+                if draft.shift is not None and who.drafters[s].lossless:
+                    raise ValueError(f"{who.drafters[s].name} says that it is lossless, and changes what is written")
+                forced, shift = n, draft.shift
+                laws = {node: _as_wide(law, who.width) for node, law in draft.laws.items()}
         self._n = n
+        self.alone += not (who.lossless or laws)
         most = self._choose(forced, deepest, who.rates, costs)
         if not most:
-            return Plan.bare(token)
+            return Plan.bare(token, {0: laws[-1]} if shift is not None else None, shift)
         tokens, parents = np.empty(most + 1, np.int64), np.empty(most + 1, np.int32)
         depths, sees = np.empty(most + 1, np.int64), np.empty((most + 1, most + 1), bool)
         tokens[0] = token
@@ -123,7 +131,7 @@ class Speculating:
         lay_out(self._tokens, self._parents, nodes, tokens, parents, depths, sees)
         at = {-1: 0} | {node: i + 1 for i, node in enumerate(nodes.tolist())}
         drawn = range(1, 1 + int((nodes < forced).sum()))  # they come first
-        return Plan(tokens, parents, depths, sees, nodes, {at[n]: law for n, law in laws.items() if n in at}, drawn)
+        return Plan(tokens, parents, depths, sees, nodes, {at[n]: law for n, law in laws.items() if n in at}, drawn, shift)
 
     def _choose(self, forced: int, deepest: int, rates: NDArray[np.float64], costs: Costs) -> int:
         """How many nodes to verify; which ones is left in `_chosen`. Drafters that take long are judged by what they add."""
@@ -182,6 +190,11 @@ class Speculating:
             counts[self._speculator.drafters[source].name] += 1
         return counts
 
+    @property
+    def seconds_by_source(self) -> dict[str, float]:
+        """Spent on drafts, by source."""
+        return {d.name: float(s) for d, s in zip(self._speculator.drafters, self.seconds, strict=True)}
+
     def runs(self, length: int) -> tuple[AcceptedRun, ...]:
         """What was taken of the first tokens of the text, joined where tokens and places follow one another."""
         out: list[AcceptedRun] = []
@@ -196,3 +209,8 @@ class Speculating:
                 out.append(AcceptedRun(at, at + 1, self._speculator.drafters[source].name, passage, first))
             last = (at, source, place)
         return tuple(out)
+
+
+def _as_wide(law: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """A distribution over the model's logits, of a drafter's that may have fewer: heads of one tokenizer are padded differently."""
+    return law if len(law) == width else np.pad(law, (0, width - len(law)))

@@ -43,6 +43,8 @@ def trimmed(model: TransformersModel, tokens: Sequence[int]) -> tuple[CausalNet,
     raises  InputError for a token that the model does not have, or a head that is no plain layer
     """
     torch = need("torch", extra="models", why="running a language model")
+    from ragkit.generation.local.packed import PackedLinear
+
     kept = np.unique(np.asarray(tokens, np.int64))
     whole = model.net.model
     if not len(kept) or kept[0] < 0 or kept[-1] >= model.net.width:
@@ -60,5 +62,5 @@ def trimmed(model: TransformersModel, tokens: Sequence[int]) -> tuple[CausalNet,
             small.bias.copy_(head.bias[rows])
     made: Any = copy.copy(whole)
     made._modules = dict(whole._modules)
-    setattr(made, name, small.requires_grad_(False))
+    setattr(made, name, PackedLinear(small) if isinstance(head, PackedLinear) else small.requires_grad_(False))
     return CausalNet(made), kept
