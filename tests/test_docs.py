@@ -152,7 +152,7 @@ def test_what_is_not_run_is_known_and_imports_what_there_is() -> None:
         "language-models.md",
         "ngram.md",
         "reranking.md",
-        *["speculative-decoding.md"] * 2,
+        *["speculative-decoding.md"] * 4,
         *["training-rerankers.md"] * 2,
     ]
     for _, block in left:
