@@ -220,6 +220,16 @@ def test_drafting_stops_where_it_does_not_pay_and_starts_again() -> None:
     for _ in range(64):
         pace.add(2.0, 1.3, 0.6)  # fewer rows are left: a plain pass takes less
     assert sum(pace.drafts(0.6) for _ in range(80)) == 10
+    pace.begin()  # what did not pay in one text may in the next
+    for _ in range(4):
+        assert pace.drafts(0.6)
+        pace.add(1.0, 1.3, 0.6)
+    assert not any(pace.drafts(0.6) for _ in range(7))
+    pace.begin()
+    for _ in range(4):
+        assert pace.drafts(0.6)
+        pace.add(4.0, 1.3, 0.6)
+    assert all(pace.drafts(0.6) for _ in range(20))
 
 
 def test_a_drafter_is_asked_while_it_adds_more_than_it_takes() -> None:

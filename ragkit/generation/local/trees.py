@@ -59,6 +59,9 @@ class TreeBatch:
     def accept(self, paths: Sequence[Sequence[int]], width: int) -> None:
         """Keep of each row's tree of `width` tokens, which was read last, one path: its nodes, from the first on."""
         cache = self._batch.cache
+        if width == 1 and self._net.reusable:  # nothing was drafted
+            self._filled, self._next = self._filled + 1, self._next + 1
+            return
         before, lengths = self._filled, np.array([len(p) for p in paths])
         moved = [(r, i, node) for r, path in enumerate(paths) for i, node in enumerate(path) if i != node]
         if moved:

@@ -21,7 +21,6 @@ from ragkit.generation.local.sampling import Sampling, check_numbers
 from ragkit.generation.local.trees import TreeBatch
 from ragkit.generation.speculative.acceptance import accept_drawn
 from ragkit.generation.speculative.draft import Verified
-from ragkit.generation.speculative.pace import Pace
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.speculator import Speculating, Speculator
 
@@ -49,7 +48,8 @@ def speculate(
     tree = TreeBatch(batch)
     if 0 < len(live) < len(rows):
         tree.keep(live)
-    pace = Pace()
+    pace = speculator.pace
+    pace.begin()
     steady = not speculator.lossless and sampling.temperature > 0  # so that a seed gives one text, whatever the clock says
     while live:
         began = perf_counter()

@@ -19,19 +19,31 @@ _SILENT = 16
 """Where it adds too little, it is asked in one of so many steps."""
 
 
+_FIRST = 4
+"""Steps of a call that ask in any case: a text may repeat its sources where those before did not."""
+_KEPT = 8
+"""Steps of earlier calls that are remembered then: so few that the first ones outweigh them where they brought something."""
+
+
 class Pace:
     """Whether a step asks for drafts: always while that pays, else now and then, to see whether it does again."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
-        self._waited = 0
+        self._waited = self._first = 0
+
+    def begin(self) -> None:
+        """A call begins, with other texts."""
+        self._first, self._waited = _FIRST, 0
+        while len(self._steps) > _KEPT:
+            self._steps.popleft()
 
     def drafts(self, plain: float | None) -> bool:
         """Whether the next step does. plain: seconds of a pass over one token a row; None where that was not measured yet"""
-        if plain is None or (not self._pays() and self._waited < _ASLEEP - 1):
+        if plain is None or (not self._first and not self._pays() and self._waited < _ASLEEP - 1):
             self._waited += 1
             return False
-        self._waited = 0
+        self._waited, self._first = 0, max(0, self._first - 1)
         return True
 
     def add(self, tokens: float, seconds: float, plain: float) -> None:
@@ -39,7 +51,7 @@ class Pace:
         self._steps.append((tokens * plain, seconds))
 
     def _pays(self) -> bool:
-        if len(self._steps) < _WINDOW // 4:
+        if len(self._steps) < _FIRST + _KEPT:
             return True
         plain, drafted = map(sum, zip(*self._steps, strict=True))
         return bool(plain >= _PAYS * drafted)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ragkit.generation.speculative.costs import Costs
 from ragkit.generation.speculative.draft import GRADES, Budget, Request, Shift, Verified
-from ragkit.generation.speculative.pace import Worth
+from ragkit.generation.speculative.pace import Pace, Worth
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.report import AcceptedRun
 from ragkit.kernels.draft_trees import choose, lay_out, learn, unite
@@ -53,6 +53,7 @@ class Speculator:
         self.worth = [Worth() for _ in self.drafters]
         self.lossless = all(d.lossless for d in self.drafters)
         self.hidden = any(isinstance(d, HiddenStateDrafter) for d in self.drafters)
+        self.pace = Pace()
         self._costs: dict[int, Costs] = {}
         self._timed = timed
 
@@ -64,7 +65,9 @@ class Speculator:
 
     def costs(self, rows: int) -> Costs:
         """Of passes over so many rows."""
-        return self._costs.setdefault(rows, self._timed(self.most + 1))
+        if rows not in self._costs:
+            self._costs[rows] = self._timed(self.most + 1)
+        return self._costs[rows]
 
     def begin(self, request: Request) -> Speculating:
         """What one row needs."""

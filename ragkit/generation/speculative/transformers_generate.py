@@ -20,7 +20,6 @@ from ragkit.generation.local.prompt_tokens import PromptTokens
 from ragkit.generation.local.sampling import Sampling
 from ragkit.generation.speculative.draft import Request, Verified
 from ragkit.generation.speculative.fused import Fused
-from ragkit.generation.speculative.pace import Pace
 from ragkit.generation.speculative.plan import Plan
 from ragkit.generation.speculative.presets import drafters_of
 from ragkit.generation.speculative.reporting import Passages, Written, report_of
@@ -105,7 +104,8 @@ class _Drafting:
 
     def __init__(self, speculator: Speculator, request: Request, generation_config: Any, criteria: Any, sink: _OneByOne) -> None:
         self._drafts, self._costs = speculator.begin(request), speculator.costs(1)
-        self._pace, self._sink = Pace(), sink
+        self._pace, self._sink = speculator.pace, sink
+        self._pace.begin()
         self._name = speculator.drafters[0].name
         self._prompt, self._ids = request.prompt, list(request.prompt)
         self._longest = int(generation_config.max_length)
