@@ -296,6 +296,11 @@ def test_the_readme_shows_what_is_recorded() -> None:
         f"| 200 writers killed, {c['quality']['kills_inside_commit']} inside a commit, and {cuts} states after a power cut | {lost} |"
         in readme
     )
+    s = record_tables.record("speculate")
+    lookup = next(times for name, times in s["quality"]["times as fast as plain"].items() if "lookup" in name)
+    figures = "{tokens_per_target_pass}, {wallclock_vs_plain} times".format(**s["ratios"])
+    assert f"| {figures} (transformers' prompt lookup: {lookup} times) |" in readme
+    assert f"| the same where nothing can be copied | {s['ratios']['worst_case_vs_plain']:.2f} times |" in readme
     costs = f"{100 * m['upsert_vs_rebuild']:.1f} % of indexing anew"
     assert f"| {costs}; a commit of one document {m['one_document_commit_p50_ms']:.1f} ms |" in readme
     assert f"| {m['peak_resident_GB_with_max_ram_1GB']:.2f} GB at most; opened in {m['open_seconds']:.2f} s |" in readme
