@@ -298,7 +298,7 @@ def test_the_readme_shows_what_is_recorded() -> None:
     )
     s = record_tables.record("speculate")
     lookup = next(times for name, times in s["quality"]["times as fast as plain"].items() if "lookup" in name)
-    figures = "{tokens_per_target_pass}, {wallclock_vs_plain} times".format(**s["ratios"])
+    figures = "{tokens_per_target_pass:.2f}, {wallclock_vs_plain:.2f} times".format(**s["ratios"])
     assert f"| {figures} (transformers' prompt lookup: {lookup} times) |" in readme
     assert f"| the same where nothing can be copied | {s['ratios']['worst_case_vs_plain']:.2f} times |" in readme
     costs = f"{100 * m['upsert_vs_rebuild']:.1f} % of indexing anew"
